@@ -1,0 +1,122 @@
+"""A metadata node's admission and work order: whose turn is it, one page at a time.
+
+Decides which request gets the next page of work; never reads, decodes or sends anything and never
+looks at a clock. Both the node and the simulation drive it, so they share one queue discipline.
+Invariant I4: no request is ever dropped or delayed by chance; it waits for a slot, for its turn, or it is
+not worked for any more because its caller has gone.
+
+    arrive ─► waiting (per discipline, slots of its metadata partition) ─► in service ─► page, page, … ─► finish
+                └──────────────── gone (only when abandoned work is dropped) ────────┘
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+
+from .model import MetadataPolicy
+
+ADMIN = -1  # the "metadata partition" of an administrative request in a lane of its own
+
+
+class Admission:
+    """Requests are named by any hashable id, unique while they are here.
+
+    Processor sharing: every admitted request is in service and pages go round robin.
+    fifo / lifo: at most ``policy.concurrency`` in service; the oldest / newest waiting one comes next.
+    Weights scale the slots of a metadata partition: w % of them, rounded up, and none at 0.
+    """
+
+    def __init__(self, policy: MetadataPolicy, weights: Sequence[float] | None = None) -> None:
+        self._policy = policy
+        self._weights = list(weights) if weights is not None else [100.0] * policy.partitions
+        self._waiting: OrderedDict[int, int] = OrderedDict()  # request -> metadata partition, oldest first
+        self._service: dict[int, int] = {}  # request -> metadata partition
+        self._busy: dict[int, int] = {}  # metadata partition -> requests in service
+        self._turns: deque[int] = deque()
+        self._admin_turns: deque[int] = deque()
+
+    # ------------------------------------------------------------ events
+
+    def arrive(self, request: int, partition: int, *, admin: bool = False) -> None:
+        """A request has been read. ``admin`` matters only when administration has a lane of its own."""
+        if admin and self._policy.admin_lane == "own":
+            self._start(request, ADMIN)
+            return
+        self._waiting[request] = partition
+        self._fill()
+
+    def gone(self, request: int) -> bool:
+        """The caller has hung up. True if the request was let go; False if it is worked on regardless."""
+        if not self._policy.drop_abandoned:
+            return False
+        self.finish(request)
+        return True
+
+    def finish(self, request: int) -> None:
+        """The request needs no more work. Its turn, if any, is skipped when it comes up."""
+        if self._waiting.pop(request, None) is None:
+            partition = self._service.pop(request, None)
+            if partition is None:
+                return
+            self._busy[partition] -= 1
+        self._fill()
+
+    def set_weight(self, partition: int, percent: float) -> None:
+        """Traffic weight of a metadata partition: percent of its concurrency slots, 0–100."""
+        self._weights[partition] = percent
+        self._fill()
+
+    # ------------------------------------------------------------ work
+
+    def next(self) -> int | None:
+        """The request whose page is to be done now. Call `again` or `finish` for it afterwards."""
+        for turns in (self._admin_turns, self._turns):
+            while turns:
+                request = turns.popleft()
+                if request in self._service:
+                    return request
+        return None
+
+    def again(self, request: int) -> None:
+        """The request's page is done and it needs another: to the end of the round."""
+        partition = self._service.get(request)
+        if partition is not None:
+            (self._admin_turns if partition == ADMIN else self._turns).append(request)
+
+    # ------------------------------------------------------------ what can be seen
+
+    @property
+    def in_service(self) -> int:
+        return len(self._service)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def weight(self, partition: int) -> float:
+        return self._weights[partition]
+
+    # ------------------------------------------------------------ inside
+
+    def _slots(self, partition: int) -> int:
+        return math.ceil(self._policy.slots_per_partition * self._weights[partition] / 100)
+
+    def _fill(self) -> None:
+        policy = self._policy
+        if not self._waiting:
+            return
+        sharing = policy.discipline == "processor-sharing"
+        order = reversed(list(self._waiting.items())) if policy.discipline == "lifo" else list(self._waiting.items())
+        for request, partition in order:
+            if not sharing and len(self._service) >= policy.concurrency:
+                return
+            if self._busy.get(partition, 0) < self._slots(partition):
+                del self._waiting[request]
+                self._start(request, partition)
+
+    def _start(self, request: int, partition: int) -> None:
+        self._service[request] = partition
+        self._busy[partition] = self._busy.get(partition, 0) + 1
+        (self._admin_turns if partition == ADMIN else self._turns).append(request)
