@@ -159,7 +159,10 @@ class WorldSpec(_Spec):
         _need(f.group_servers >= f.zones, "fleet.group_servers", f.group_servers, f">= zones = {f.zones}")
         _need(f.servers >= f.group_servers, "fleet.servers", f.servers, f">= group_servers = {f.group_servers}")
         _need(
-            f.servers % f.group_servers == 0, "fleet.servers", f.servers, f"a multiple of group_servers = {f.group_servers}"
+            f.servers % f.group_servers == 0,
+            "fleet.servers",
+            f.servers,
+            f"a multiple of group_servers = {f.group_servers}",
         )
         _need(0 <= f.large_share <= 1, "fleet.large_share", f.large_share, "in [0, 1]")
         _need(0 <= f.mid_share <= 1 - f.large_share, "fleet.mid_share", f.mid_share, "in [0, 1 - large_share]")
@@ -189,7 +192,9 @@ class WorldSpec(_Spec):
         solo_ratio = self.cpu.load_factor / self.cpu.factor / large
         if solo_ratio <= SOLO_RATIO_MAX:
             return []
-        most = math.floor(SOLO_RATIO_MAX * self.fleet.servers * self.fleet.large_share * self.cpu.factor / self.cpu.load_factor)
+        most = math.floor(
+            SOLO_RATIO_MAX * self.fleet.servers * self.fleet.large_share * self.cpu.factor / self.cpu.load_factor
+        )
         text = (
             f"cells: {self.cells} cells are too small for {self.fleet.servers} servers: one large renewal alone would take "
             f"{solo_ratio:.2f} of the time limit (at most {SOLO_RATIO_MAX:.3f}); use at most {max(1, most)} cells or more servers"

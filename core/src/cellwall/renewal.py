@@ -100,7 +100,9 @@ class Agent(msgspec.Struct, frozen=True):
     next_s: float = 0.0
 
 
-def step(agent: Agent, event: Event, now_s: float, policy: RenewalPolicy, rng: random.Random) -> tuple[Agent, list[Effect]]:
+def step(
+    agent: Agent, event: Event, now_s: float, policy: RenewalPolicy, rng: random.Random
+) -> tuple[Agent, list[Effect]]:
     """One transition. Events about any attempt but the outstanding one change nothing (a late answer is void)."""
     match event:
         case Wake():
@@ -134,7 +136,9 @@ def step(agent: Agent, event: Event, now_s: float, policy: RenewalPolicy, rng: r
             return _with(agent, next_s=not_before_s), [WakeAt(not_before_s)]
 
 
-def _fail(agent: Agent, reason: str, now_s: float, policy: RenewalPolicy, rng: random.Random) -> tuple[Agent, list[Effect]]:
+def _fail(
+    agent: Agent, reason: str, now_s: float, policy: RenewalPolicy, rng: random.Random
+) -> tuple[Agent, list[Effect]]:
     next_s = now_s + retry_wait_s(policy.retry, agent.failures, rng)
     effects: list[Effect] = [WakeAt(next_s)]
     if agent.available:

@@ -1,0 +1,264 @@
+"""The few verbs of a world server, the same on all backends, and a client for them.
+
+Decides the requests' and answers' form; carries nothing out. The world server listens on a unix
+socket: POST /{verb} with a JSON body, 200 with the answer, 400 {"error": …} if refused, 409 if
+unavailable now, 504 if the outcome is unknown. Chaos Toolkit activities, the runbook and the command
+line are thin callers of this page.
+
+A fault's undo is the server's business: every one expires there, whoever dies (rule 1 of honesty).
+Simulated time passes only in `wait`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
+
+Until = Literal["clean", "faults-off", "recovered", "stuck"]
+
+
+class _Verb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request. The verb's path is the class's ``verb``."""
+
+
+class Targets(_Verb):
+    """Which servers a fault strikes: exactly one of these.
+
+    ``domain``: a fixed network domain, a quarter of the servers, the same in every arm: those that are
+    cell ``domain`` when the fleet is cut into four. ``spread``: that share of every placement group.
+    ``zone``: all servers of one zone. ``servers``: these.
+    """
+
+    domain: int | None = None
+    spread: float | None = None
+    zone: str | None = None
+    servers: list[str] | None = None
+
+
+class Load(_Verb):
+    """Set the customers' request rate; 0 stops them."""
+
+    rps: float
+
+
+class Wait(_Verb):
+    """Let time pass: for so long, or until a condition holds, but no longer than the deadline.
+
+    clean: nobody out, no fault on, for one renewal period. faults-off: no fault on. recovered: at most
+    0.5 % of servers out and 0.5 % of requests failed over the last 5 s. stuck: more than 30 % out and no
+    fault on."""
+
+    for_s: float | None = None
+    until: Until | None = None
+    deadline_s: float | None = None
+
+
+class Cut(_Verb):
+    """Make the targets unreachable for ``for_s``. Returns at once; `Wait` (faults-off) sees its end."""
+
+    targets: Targets
+    for_s: float
+
+
+class LimitCpu(_Verb):
+    """Multiply a cell's CPU limit ("*": every cell's). ``for_s`` None: until the end (a setting, not a fault)."""
+
+    factor: float
+    cell: str = "*"
+    for_s: float | None = None
+
+
+class AdminProbe(_Verb):
+    """One administrative request, the map of one metadata partition, with its deadline (None: 2T)."""
+
+    cell: str = "*"
+    deadline_s: float | None = None
+
+
+class AddCapacity(_Verb):
+    """Add one node to a cell ("*": to every cell that is sick, or to all): it takes over half of the
+    metadata partitions, one administrative request each, and brings as much CPU as the cell has."""
+
+    cell: str = "*"
+    deadline_s: float | None = None
+
+
+class Pause(_Verb):
+    """Close the renewal listeners from outside the nodes, at once."""
+
+    cell: str = "*"
+
+
+class Resume(_Verb):
+    """Open the renewal listeners again; servers that are out re-enter in waves over ``over_s`` (None: by
+    the rule of `renewal.reentry_over_s`; 0: unpaced)."""
+
+    cell: str = "*"
+    over_s: float | None = None
+
+
+class Weight(_Verb):
+    """Set a metadata partition's traffic weight, percent of its concurrency slots."""
+
+    cell: str
+    partition: int
+    percent: float
+
+
+class Window(_Verb):
+    """What happened in the last ``last_s`` seconds."""
+
+    last_s: float = 5.0
+
+
+class Faults(_Verb):
+    """Which faults are on."""
+
+
+class MarkPhase(_Verb):
+    """Write a phase to the history."""
+
+    name: str
+
+
+class Skip(_Verb):
+    """Record a step of the runbook that was not taken, and why."""
+
+    step: str
+    reason: str
+    cell: str = "*"
+
+
+class Stop(_Verb):
+    """Stop the load, read every acknowledged key again, end every process, close the history."""
+
+    audit: bool = True
+
+
+# ---------------------------------------------------------------- answers
+
+
+class Waited(msgspec.Struct, frozen=True):
+    """``met`` is always true for a plain wait; for a condition, whether it held before the deadline."""
+
+    met: bool
+    took_s: float
+
+
+class CutOn(msgspec.Struct, frozen=True):
+    id: str
+    servers: int
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """The worst outcome over the cells concerned; ``took_s`` of the slowest."""
+
+    outcome: Literal["done", "refused", "unknown"]
+    took_s: float
+    reason: str = ""
+
+
+class CellWindow(msgspec.Struct, frozen=True):
+    """``queue`` requests in service and waiting, ``oldest_s`` age of the oldest; both of the last sample."""
+
+    servers: int
+    servers_out: int
+    queue: int
+    oldest_s: float
+
+
+class WindowStats(msgspec.Struct, frozen=True):
+    """Requests whose due instant lies in the window. ``phase`` is the current one, ``now_s`` Unix seconds
+    (simulated ones in the simulation), ``large_p99_s`` the p99 wait of large renewals answered in it."""
+
+    now_s: float
+    phase: str
+    servers: int
+    servers_out: int
+    requests: int
+    requests_failed: int
+    renewals_done: int
+    renewals_failed: int
+    large_p99_s: float
+    steal_ratio: float
+    cells: dict[str, CellWindow]
+
+
+class FaultState(msgspec.Struct, frozen=True):
+    id: str
+    fault: str
+    targets: int
+    off_s: float | None  # Unix seconds at which it expires
+
+
+VERBS: dict[str, tuple[type[_Verb], object]] = {
+    "load": (Load, None),
+    "wait": (Wait, Waited),
+    "cut": (Cut, CutOn),
+    "limit-cpu": (LimitCpu, StepResult),
+    "admin-probe": (AdminProbe, StepResult),
+    "add-capacity": (AddCapacity, StepResult),
+    "pause": (Pause, StepResult),
+    "resume": (Resume, StepResult),
+    "weight": (Weight, StepResult),
+    "window": (Window, WindowStats),
+    "faults": (Faults, list[FaultState]),
+    "phase": (MarkPhase, None),
+    "skip": (Skip, None),
+    "stop": (Stop, None),
+}
+_PATHS = {kind: (path, answer) for path, (kind, answer) in VERBS.items()}
+_STATUS: dict[int, type[CellwallError]] = {400: Refused, 409: Unavailable, 504: Unknown}
+
+A = TypeVar("A")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("world", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class WorldClient:
+    """Calls a world server; one connection per call, so it may be used from several threads."""
+
+    def __init__(self, socket_path: Path | str, timeout_s: float = 900.0) -> None:
+        self._path = Path(socket_path)
+        self._timeout_s = timeout_s
+
+    def call(self, verb: _Verb, answer: type[A] | None = None) -> A:
+        """Carry out one verb. ``answer`` is only for the type checker; the verb decides the form.
+
+        Raises Refused, Unavailable or Unknown as the server says; Unavailable if no server listens."""
+        path, kind = _PATHS[type(verb)]
+        connection = _UnixConnection(self._path, self._timeout_s)
+        try:
+            connection.request("POST", f"/{path}", msgspec.json.encode(verb), {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            body = response.read()
+        except TimeoutError:
+            raise Unknown(f"{path}: no answer from the world within {self._timeout_s:g} s") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise Unavailable(f"no world is running at {self._path}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise Unknown(f"{path}: the world went away ({error})") from None
+        finally:
+            connection.close()
+        if response.status in _STATUS:
+            raise _STATUS[response.status](msgspec.json.decode(body, type=dict[str, str])["error"])
+        if response.status >= 400:
+            raise Unknown(f"{path}: the world answered {response.status}: {body[:500].decode(errors='replace')}")
+        if kind is None:
+            return None  # type: ignore[return-value]
+        return msgspec.json.decode(body, type=kind)  # type: ignore[call-overload,no-any-return]
