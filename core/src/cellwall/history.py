@@ -21,7 +21,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_
     t: float
 
 
-class World(_Record, tag="world"):
+class World(_Record, frozen=True, kw_only=True, tag="world"):
     """First record of an arm: what was built. ``spec`` is the WorldSpec, ``servers`` one row per server:
     [id, cell, metadata partition, zone, group, records]. ``customers`` maps customer to the cells its
     tables live in. ``calibration``: c_record_s, c_request_s, total_cores, per cell cores."""
@@ -36,13 +36,13 @@ class World(_Record, tag="world"):
     versions: dict[str, str] = {}
 
 
-class Phase(_Record, tag="phase"):
+class Phase(_Record, frozen=True, kw_only=True, tag="phase"):
     """The method entered a phase: start, clean, cut, settle, stuck, paused, capacity, re-entry, watch, end."""
 
     name: str
 
 
-class Fault(_Record, tag="fault"):
+class Fault(_Record, frozen=True, kw_only=True, tag="fault"):
     """A fault went on or off. ``off`` carries the receipt: evidence that it bit (refused connections, …)."""
 
     id: str
@@ -52,7 +52,7 @@ class Fault(_Record, tag="fault"):
     receipt: dict[str, Any] = {}
 
 
-class Renewal(_Record, tag="renewal"):
+class Renewal(_Record, frozen=True, kw_only=True, tag="renewal"):
     """One attempt of a storage server. ``t`` is when it asked, ``waited_s`` until the outcome, closed-loop."""
 
     server: str
@@ -64,7 +64,7 @@ class Renewal(_Record, tag="renewal"):
     records: int = 0
 
 
-class Availability(_Record, tag="availability"):
+class Availability(_Record, frozen=True, kw_only=True, tag="availability"):
     """A storage server entered (available) or left service, and why."""
 
     server: str
@@ -73,7 +73,7 @@ class Availability(_Record, tag="availability"):
     reason: str = ""  # renewed, time-out, link-lost, unreachable, mismatch, start
 
 
-class Request(_Record, tag="request"):
+class Request(_Record, frozen=True, kw_only=True, tag="request"):
     """One customer request, open-loop. ``t`` is the due instant and ``latency_s`` counts from it;
     ``late_s`` is how late the generator sent it. ``value`` is the sequence number written or read
     (0: nothing). ``partition`` is the table's partition that holds the key."""
@@ -90,7 +90,7 @@ class Request(_Record, tag="request"):
     value: int = 0
 
 
-class NodeSample(_Record, tag="node"):
+class NodeSample(_Record, frozen=True, kw_only=True, tag="node"):
     """One metadata node, about every second: CPU spent since its start, requests in service and waiting,
     age of the oldest (queue age), renewals answered (in time or not: the node cannot know)."""
 
@@ -104,7 +104,7 @@ class NodeSample(_Record, tag="node"):
     abandoned: int = 0
 
 
-class CpuLimit(_Record, tag="cpu-limit"):
+class CpuLimit(_Record, frozen=True, kw_only=True, tag="cpu-limit"):
     """A limited process, about every second, written by the limiter: its limit in cores, CPU spent since
     the limit began, and the share of the last interval in which it was stopped."""
 
@@ -114,7 +114,7 @@ class CpuLimit(_Record, tag="cpu-limit"):
     stopped_ratio: float
 
 
-class ProcessSample(_Record, tag="process"):
+class ProcessSample(_Record, frozen=True, kw_only=True, tag="process"):
     """Any process, about every second: CPU spent since its start, resident bytes, event-loop lag p99."""
 
     name: str
@@ -123,14 +123,14 @@ class ProcessSample(_Record, tag="process"):
     lag_s: float = 0.0
 
 
-class HostSample(_Record, tag="host"):
+class HostSample(_Record, frozen=True, kw_only=True, tag="host"):
     """The machine, about every second: share of CPU time stolen by the hypervisor since the last sample."""
 
     steal_ratio: float
     busy_ratio: float = 0.0
 
 
-class Step(_Record, tag="step"):
+class Step(_Record, frozen=True, kw_only=True, tag="step"):
     """One step of a runbook or one administrative request, with its outcome and how long it took.
     ``step``: admin-probe, add-capacity, pause, resume, limit-cpu, weight. ``skipped`` names the reason."""
 
@@ -143,7 +143,7 @@ class Step(_Record, tag="step"):
     detail: dict[str, Any] = {}
 
 
-class Audit(_Record, tag="audit"):
+class Audit(_Record, frozen=True, kw_only=True, tag="audit"):
     """After the run, one acknowledged key read again: what was found against what was acknowledged."""
 
     customer: str
@@ -170,7 +170,7 @@ Record = (
 )
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Record)
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 def encode(record: Record) -> bytes:

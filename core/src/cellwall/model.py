@@ -30,7 +30,7 @@ class _Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Settings: frozen, and an unknown key is an error at the border."""
 
 
-class RetryPolicy(_Spec):
+class RetryPolicy(_Spec, frozen=True, kw_only=True):
     """How long a storage server waits before it asks again after a failure.
 
     2015's policy: a uniform wait, for ever (seconds; prototype 06 §"Best set").
@@ -40,7 +40,7 @@ class RetryPolicy(_Spec):
     wait_max_s: float = 0.45
 
 
-class RenewalPolicy(_Spec):
+class RenewalPolicy(_Spec, frozen=True, kw_only=True):
     """When a storage server asks for its membership and how long it waits for it.
 
     ``renew_every_s`` 20 and ``time_limit_s`` 2 are set R2 of research 07: with R = 15 the fleet
@@ -53,7 +53,7 @@ class RenewalPolicy(_Spec):
     retry: RetryPolicy = RetryPolicy()
 
 
-class MetadataPolicy(_Spec):
+class MetadataPolicy(_Spec, frozen=True, kw_only=True):
     """How a metadata node shares itself among its callers.
 
     ``page_records``: the quantum of processor sharing. Requests in flight × page × cost / CPU limit
@@ -74,7 +74,7 @@ class MetadataPolicy(_Spec):
     slots_per_partition: int = 200
 
 
-class FleetSpec(_Spec):
+class FleetSpec(_Spec, frozen=True, kw_only=True):
     """Storage servers, and how uneven their memberships are (set R2 of research 07).
 
     ``large_records`` is the mean membership of a server in a large placement group; sizes are drawn
@@ -95,7 +95,7 @@ class FleetSpec(_Spec):
     customers_per_group: int = 4
 
 
-class LoadSpec(_Spec):
+class LoadSpec(_Spec, frozen=True, kw_only=True):
     """Customers' open-loop arrivals. ``keys_per_table`` bounds the data set (guess)."""
 
     rps: float = 100.0
@@ -106,7 +106,7 @@ class LoadSpec(_Spec):
     keys_per_table: int = 8
 
 
-class CpuSpec(_Spec):
+class CpuSpec(_Spec, frozen=True, kw_only=True):
     """The metadata service's CPU limit, as a load factor instead of a figure.
 
     L = N_large · n · c / (q · T) with c the calibrated CPU per record; the total limit q follows and
@@ -120,7 +120,7 @@ class CpuSpec(_Spec):
     total_cores: float | None = None
 
 
-class WorldSpec(_Spec):
+class WorldSpec(_Spec, frozen=True, kw_only=True):
     """Everything that defines one arm's world. The seed fixes sizes, placement, arrivals, targets."""
 
     seed: int = 1
@@ -172,7 +172,7 @@ class WorldSpec(_Spec):
         groups = f.servers // f.group_servers
         _need(self.cells <= groups, "cells", self.cells, f"<= the fleet's placement groups = {groups}")
         _need(self.nodes_per_cell >= 1, "nodes_per_cell", self.nodes_per_cell, ">= 1")
-        _need(1 <= self.shuffle_cells, "shuffle_cells", self.shuffle_cells, ">= 1")
+        _need(self.shuffle_cells >= 1, "shuffle_cells", self.shuffle_cells, ">= 1")
         _need(m.page_records >= 1, "metadata.page_records", m.page_records, ">= 1")
         _need(m.partitions >= 1, "metadata.partitions", m.partitions, ">= 1")
         _need(m.concurrency >= 1, "metadata.concurrency", m.concurrency, ">= 1")

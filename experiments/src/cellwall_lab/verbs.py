@@ -27,7 +27,7 @@ class _Verb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A request. The verb's path is the class's ``verb``."""
 
 
-class Targets(_Verb):
+class Targets(_Verb, frozen=True, kw_only=True):
     """Which servers a fault strikes: exactly one of these.
 
     ``domain``: a fixed network domain, a quarter of the servers, the same in every arm: those that are
@@ -41,13 +41,13 @@ class Targets(_Verb):
     servers: list[str] | None = None
 
 
-class Load(_Verb):
+class Load(_Verb, frozen=True, kw_only=True):
     """Set the customers' request rate; 0 stops them."""
 
     rps: float
 
 
-class Wait(_Verb):
+class Wait(_Verb, frozen=True, kw_only=True):
     """Let time pass: for so long, or until a condition holds, but no longer than the deadline.
 
     clean: nobody out, no fault on, for one renewal period. faults-off: no fault on. recovered: at most
@@ -59,14 +59,14 @@ class Wait(_Verb):
     deadline_s: float | None = None
 
 
-class Cut(_Verb):
+class Cut(_Verb, frozen=True, kw_only=True):
     """Make the targets unreachable for ``for_s``. Returns at once; `Wait` (faults-off) sees its end."""
 
     targets: Targets
     for_s: float
 
 
-class LimitCpu(_Verb):
+class LimitCpu(_Verb, frozen=True, kw_only=True):
     """Multiply a cell's CPU limit ("*": every cell's). ``for_s`` None: until the end (a setting, not a fault)."""
 
     factor: float
@@ -74,14 +74,14 @@ class LimitCpu(_Verb):
     for_s: float | None = None
 
 
-class AdminProbe(_Verb):
+class AdminProbe(_Verb, frozen=True, kw_only=True):
     """One administrative request, the map of one metadata partition, with its deadline (None: 2T)."""
 
     cell: str = "*"
     deadline_s: float | None = None
 
 
-class AddCapacity(_Verb):
+class AddCapacity(_Verb, frozen=True, kw_only=True):
     """Add one node to a cell ("*": to every cell that is sick, or to all): it takes over half of the
     metadata partitions, one administrative request each, and brings as much CPU as the cell has."""
 
@@ -89,13 +89,13 @@ class AddCapacity(_Verb):
     deadline_s: float | None = None
 
 
-class Pause(_Verb):
+class Pause(_Verb, frozen=True, kw_only=True):
     """Close the renewal listeners from outside the nodes, at once."""
 
     cell: str = "*"
 
 
-class Resume(_Verb):
+class Resume(_Verb, frozen=True, kw_only=True):
     """Open the renewal listeners again; servers that are out re-enter in waves over ``over_s`` (None: by
     the rule of `renewal.reentry_over_s`; 0: unpaced)."""
 
@@ -103,7 +103,7 @@ class Resume(_Verb):
     over_s: float | None = None
 
 
-class Weight(_Verb):
+class Weight(_Verb, frozen=True, kw_only=True):
     """Set a metadata partition's traffic weight, percent of its concurrency slots."""
 
     cell: str
@@ -111,23 +111,23 @@ class Weight(_Verb):
     percent: float
 
 
-class Window(_Verb):
+class Window(_Verb, frozen=True, kw_only=True):
     """What happened in the last ``last_s`` seconds."""
 
     last_s: float = 5.0
 
 
-class Faults(_Verb):
+class Faults(_Verb, frozen=True, kw_only=True):
     """Which faults are on."""
 
 
-class MarkPhase(_Verb):
+class MarkPhase(_Verb, frozen=True, kw_only=True):
     """Write a phase to the history."""
 
     name: str
 
 
-class Skip(_Verb):
+class Skip(_Verb, frozen=True, kw_only=True):
     """Record a step of the runbook that was not taken, and why."""
 
     step: str
@@ -135,7 +135,7 @@ class Skip(_Verb):
     cell: str = "*"
 
 
-class Stop(_Verb):
+class Stop(_Verb, frozen=True, kw_only=True):
     """Stop the load, read every acknowledged key again, end every process, close the history."""
 
     audit: bool = True
