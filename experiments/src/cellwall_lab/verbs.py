@@ -261,4 +261,4 @@ class WorldClient:
             raise Unknown(f"{path}: the world answered {response.status}: {body[:500].decode(errors='replace')}")
         if kind is None:
             return None  # type: ignore[return-value]
-        return msgspec.json.decode(body, type=kind)  # type: ignore[call-overload,no-any-return]
+        return msgspec.json.decode(body, type=kind)  # type: ignore[no-any-return]

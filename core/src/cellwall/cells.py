@@ -1,0 +1,88 @@
+"""Which cell serves which placement group, and which slice of its servers is which metadata partition.
+
+Decides by records, never by chance. Invariant I7: a cell is a set of whole placement groups; growth by
+one cell moves at most ⌈groups/N⌉ groups, and only to the new cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from .errors import Refused
+
+
+def assign_groups(records: Sequence[int], cells: int) -> list[int]:
+    """The cell of each group, balanced by ``records`` (records per group) and by number of groups.
+
+    Largest first to the lightest cell that has room (longest processing time; Graham 1969), room being
+    ⌈groups/cells⌉: cells also get equal shares of servers and customers.
+    """
+    if not 1 <= cells <= len(records):
+        raise Refused(f"cells: {cells} is not allowed; it must be in 1..{len(records)}, the number of placement groups")
+    room = math.ceil(len(records) / cells)
+    load = [0] * cells
+    count = [0] * cells
+    cell_of = [0] * len(records)
+    left = len(records)
+    for group in sorted(range(len(records)), key=lambda g: (-records[g], g)):
+        empty = [c for c in range(cells) if count[c] == 0]
+        # Every cell must get a group, even where there are hardly more groups than cells.
+        open_cells = empty if len(empty) == left else [c for c in range(cells) if count[c] < room]
+        cell = min(open_cells, key=lambda c: (load[c], c))
+        cell_of[group] = cell
+        load[cell] += records[group]
+        count[cell] += 1
+        left -= 1
+    return cell_of
+
+
+def grow(cell_of: Sequence[int], records: Sequence[int], cells: int) -> list[int]:
+    """The assignment with one more cell: number ``cells - 1`` is new and takes groups from the heaviest.
+
+    Each step takes the group that brings the new cell closest to the mean; it stops at ⌈groups/cells⌉
+    groups, or when another would carry it further from the mean.
+    """
+    new = cells - 1
+    if any(c >= new for c in cell_of):
+        raise Refused(f"cells: {cells} cells exist already; growth adds exactly one")
+    grown = list(cell_of)
+    load = [0] * cells
+    for group, cell in enumerate(grown):
+        load[cell] += records[group]
+    mean = sum(records) / cells
+    for _ in range(math.ceil(len(records) / cells)):
+        sizes = [grown.count(c) for c in range(cells)]
+        givers = [c for c in range(new) if sizes[c] > 1]
+        if not givers:
+            break
+        giver = max(givers, key=lambda c: (load[c], -c))
+        group = min(
+            (g for g, c in enumerate(grown) if c == giver), key=lambda g: (abs(mean - load[new] - records[g]), g)
+        )
+        if sizes[new] and abs(mean - load[new] - records[group]) >= abs(mean - load[new]):
+            break
+        grown[group] = new
+        load[giver] -= records[group]
+        load[new] += records[group]
+    return grown
+
+
+def slice_servers(groups: Sequence[Sequence[tuple[int, int]]], partitions: int) -> dict[int, int]:
+    """The metadata partition of each server of one cell.
+
+    ``groups``: per placement group, (server, records) pairs. Whole groups go to partitions where there
+    are enough of them, else servers do; both balanced by records, largest first to the lightest.
+    """
+    whole = len(groups) >= partitions
+    pieces = [list(group) for group in groups] if whole else [[pair] for group in groups for pair in group]
+    load = [0] * partitions
+    count = [0] * partitions
+    out: dict[int, int] = {}
+    for piece in sorted(pieces, key=lambda piece: (-sum(r for _, r in piece), piece[0][0])):
+        partition = min(range(partitions), key=lambda p: (load[p], count[p], p))
+        load[partition] += sum(r for _, r in piece)
+        count[partition] += 1
+        for server, _ in piece:
+            out[server] = partition
+    return out
