@@ -12,7 +12,7 @@ not worked for any more because its caller has gone.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from .model import MetadataPolicy
@@ -31,11 +31,13 @@ class Admission:
     def __init__(self, policy: MetadataPolicy, weights: Sequence[float] | None = None) -> None:
         self._policy = policy
         self._weights = list(weights) if weights is not None else [100.0] * policy.partitions
-        self._waiting: OrderedDict[int, int] = OrderedDict()  # request -> metadata partition, oldest first
+        self._waiting: dict[int, OrderedDict[int, int]] = {}  # metadata partition -> request -> arrival number
+        self._arrivals = 0
+        self._home: dict[int, int] = {}  # waiting request -> its metadata partition
         self._service: dict[int, int] = {}  # request -> metadata partition
         self._busy: dict[int, int] = {}  # metadata partition -> requests in service
-        self._turns: deque[int] = deque()
-        self._admin_turns: deque[int] = deque()
+        self._turns: OrderedDict[int, None] = OrderedDict()  # next turn first
+        self._admin_turns: OrderedDict[int, None] = OrderedDict()
 
     # ------------------------------------------------------------ events
 
@@ -44,8 +46,10 @@ class Admission:
         if admin and self._policy.admin_lane == "own":
             self._start(request, ADMIN)
             return
-        self._waiting[request] = partition
-        self._fill()
+        self._arrivals += 1
+        self._waiting.setdefault(partition, OrderedDict())[request] = self._arrivals
+        self._home[request] = partition
+        self._fill(partition)
 
     def gone(self, request: int) -> bool:
         """The caller has hung up. True if the request was let go; False if it is worked on regardless."""
@@ -55,35 +59,36 @@ class Admission:
         return True
 
     def finish(self, request: int) -> None:
-        """The request needs no more work. Its turn, if any, is skipped when it comes up."""
-        if self._waiting.pop(request, None) is None:
-            partition = self._service.pop(request, None)
-            if partition is None:
-                return
+        """The request needs no more work; its turn, if any, is given up, so its name may be used again."""
+        partition = self._home.pop(request, None)
+        if partition is not None:
+            del self._waiting[partition][request]
+            return
+        partition = self._service.pop(request, None)
+        if partition is not None:
             self._busy[partition] -= 1
-        self._fill()
+            (self._admin_turns if partition == ADMIN else self._turns).pop(request, None)
+            self._fill(partition)
 
     def set_weight(self, partition: int, percent: float) -> None:
         """Traffic weight of a metadata partition: percent of its concurrency slots, 0–100."""
         self._weights[partition] = percent
-        self._fill()
+        self._fill(partition)
 
     # ------------------------------------------------------------ work
 
     def next(self) -> int | None:
         """The request whose page is to be done now. Call `again` or `finish` for it afterwards."""
         for turns in (self._admin_turns, self._turns):
-            while turns:
-                request = turns.popleft()
-                if request in self._service:
-                    return request
+            if turns:
+                return turns.popitem(last=False)[0]
         return None
 
     def again(self, request: int) -> None:
         """The request's page is done and it needs another: to the end of the round."""
         partition = self._service.get(request)
         if partition is not None:
-            (self._admin_turns if partition == ADMIN else self._turns).append(request)
+            (self._admin_turns if partition == ADMIN else self._turns)[request] = None
 
     # ------------------------------------------------------------ what can be seen
 
@@ -93,7 +98,7 @@ class Admission:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._home)
 
     def weight(self, partition: int) -> float:
         return self._weights[partition]
@@ -103,20 +108,30 @@ class Admission:
     def _slots(self, partition: int) -> int:
         return math.ceil(self._policy.slots_per_partition * self._weights[partition] / 100)
 
-    def _fill(self) -> None:
-        policy = self._policy
-        if not self._waiting:
+    def _fill(self, freed: int) -> None:
+        """Start what may start after an arrival in, or a slot freed in, one metadata partition."""
+        if self._policy.discipline == "processor-sharing":
+            # Partitions share nothing but the CPU, so no other one can be concerned.
+            queue = self._waiting.get(freed)
+            while queue and self._busy.get(freed, 0) < self._slots(freed):
+                self._start(next(iter(queue)), freed)
             return
-        sharing = policy.discipline == "processor-sharing"
-        order = reversed(list(self._waiting.items())) if policy.discipline == "lifo" else list(self._waiting.items())
-        for request, partition in order:
-            if not sharing and len(self._service) >= policy.concurrency:
+        newest = self._policy.discipline == "lifo"
+        while self._home and len(self._service) < self._policy.concurrency:
+            heads = [
+                (queue[head], head, partition)
+                for partition, queue in self._waiting.items()
+                if queue and self._busy.get(partition, 0) < self._slots(partition)
+                for head in [next(reversed(queue) if newest else iter(queue))]
+            ]
+            if not heads:
                 return
-            if self._busy.get(partition, 0) < self._slots(partition):
-                del self._waiting[request]
-                self._start(request, partition)
+            _, request, partition = max(heads) if newest else min(heads)
+            self._start(request, partition)
 
     def _start(self, request: int, partition: int) -> None:
+        if self._home.pop(request, None) is not None:
+            del self._waiting[partition][request]
         self._service[request] = partition
         self._busy[partition] = self._busy.get(partition, 0) + 1
-        (self._admin_turns if partition == ADMIN else self._turns).append(request)
+        (self._admin_turns if partition == ADMIN else self._turns)[request] = None

@@ -1,0 +1,1 @@
+"""The backends: simulation, local processes; each a world server with the same verbs."""
