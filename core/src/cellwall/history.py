@@ -189,14 +189,14 @@ def decode(lines: Iterable[bytes]) -> Iterator[Record]:
             pending = (number, line)
     if pending is not None:
         try:
-            yield _decoder.decode(pending[1])
-        except msgspec.DecodeError:
+            yield _decode_line(*pending)
+        except Refused:
             if pending[1].endswith(b"\n"):
-                raise Refused(f"history line {pending[0]}: not a record") from None
+                raise
 
 
 def _decode_line(number: int, line: bytes) -> Record:
     try:
         return _decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # msgspec passes the latter through
         raise Refused(f"history line {number}: not a record ({error})") from None

@@ -165,8 +165,13 @@ class WorldSpec(_Spec, frozen=True, kw_only=True):
             f"a multiple of group_servers = {f.group_servers}",
         )
         _need(0 <= f.large_share <= 1, "fleet.large_share", f.large_share, "in [0, 1]")
-        _need(0 <= f.mid_share <= 1 - f.large_share, "fleet.mid_share", f.mid_share, "in [0, 1 - large_share]")
+        # Sums, because 1 - 0.9 < 0.1 in floating point.
+        shares = f.large_share + f.mid_share
+        _need(f.mid_share >= 0 and shares <= 1, "fleet.mid_share", f.mid_share, "in [0, 1 - large_share]")
         _need(f.large_records >= 1, "fleet.large_records", f.large_records, ">= 1")
+        for name in ("large_range", "mid_range", "small_range"):
+            low, high = span = getattr(f, name)
+            _need(0 < low <= high, f"fleet.{name}", span, "two multiples, 0 < low <= high")
         _need(f.customers_per_group >= 1, "fleet.customers_per_group", f.customers_per_group, ">= 1")
         _need(self.cells >= 1, "cells", self.cells, ">= 1")
         groups = f.servers // f.group_servers
@@ -179,9 +184,17 @@ class WorldSpec(_Spec, frozen=True, kw_only=True):
         _need(m.slots_per_partition >= 1, "metadata.slots_per_partition", m.slots_per_partition, ">= 1")
         _need(self.cpu.load_factor > 0, "cpu.load_factor", self.cpu.load_factor, "> 0")
         _need(self.cpu.factor > 0, "cpu.factor", self.cpu.factor, "> 0")
-        _need(self.load.rps >= 0, "load.rps", self.load.rps, ">= 0")
-        ratios = self.load.eventual_read_ratio + self.load.write_ratio
-        _need(ratios <= 1, "load.write_ratio", self.load.write_ratio, "<= 1 - eventual_read_ratio")
+        cores = self.cpu.total_cores
+        _need(cores is None or cores > 0, "cpu.total_cores", cores, "> 0, or null (calibrated)")
+        load = self.load
+        _need(load.rps >= 0, "load.rps", load.rps, ">= 0")
+        _need(0 <= load.eventual_read_ratio <= 1, "load.eventual_read_ratio", load.eventual_read_ratio, "in [0, 1]")
+        ratios = load.eventual_read_ratio + load.write_ratio
+        ratios_ok = load.write_ratio >= 0 and ratios <= 1
+        _need(ratios_ok, "load.write_ratio", load.write_ratio, "in [0, 1 - eventual_read_ratio]")
+        _need(load.timeout_s > 0, "load.timeout_s", load.timeout_s, "> 0")
+        _need(load.in_flight_cap >= 1, "load.in_flight_cap", load.in_flight_cap, ">= 1")
+        _need(load.keys_per_table >= 1, "load.keys_per_table", load.keys_per_table, ">= 1")
         return self._check_cell_size(force)
 
     def _check_cell_size(self, force: bool) -> list[str]:
@@ -196,8 +209,9 @@ class WorldSpec(_Spec, frozen=True, kw_only=True):
             SOLO_RATIO_MAX * self.fleet.servers * self.fleet.large_share * self.cpu.factor / self.cpu.load_factor
         )
         text = (
-            f"cells: {self.cells} cells are too small for {self.fleet.servers} servers: one large renewal alone would take "
-            f"{solo_ratio:.2f} of the time limit (at most {SOLO_RATIO_MAX:.3f}); use at most {max(1, most)} cells or more servers"
+            f"cells: {self.cells} cells are too small for {self.fleet.servers} servers: one large renewal alone "
+            f"would take {solo_ratio:.2f} of the time limit (at most {SOLO_RATIO_MAX:.3f}); "
+            f"use at most {max(1, most)} cells or more servers"
         )
         if not force:
             raise Refused(text + ", or --force")

@@ -45,8 +45,11 @@ def outcome(op: Op, done: int, refused: int, unknown: int) -> Literal["done", "r
         return "done"
     if done + (REPLICAS - done - refused - unknown) >= needed(op):
         return "open"
-    if op in ("put", "delete") and (done or unknown):
-        return "unknown"
+    if op in ("put", "delete"):
+        if done or unknown:
+            return "unknown"
+        if refused < REPLICAS:
+            return "open"  # the last replica may hold it yet
     return "refused"
 
 

@@ -11,12 +11,14 @@ renewal succeeded and its link is up, so nothing but an answer puts it (back) in
 
 from __future__ import annotations
 
-import random
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from .model import RenewalPolicy, RetryPolicy
+
+if TYPE_CHECKING:
+    import random
 
 # ---------------------------------------------------------------- events
 
@@ -90,7 +92,8 @@ Effect: TypeAlias = Ask | Verify | SetAvailable | WakeAt
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """State of one server's agent. ``asking`` is the outstanding attempt or 0; ``failures`` in a row."""
+    """State of one server's agent. ``asking`` is the outstanding attempt or 0; ``failures`` in a row;
+    ``paced_s`` the last `Paced` time: while out, no attempt starts before it."""
 
     available: bool = False
     attempts: int = 0
@@ -98,6 +101,7 @@ class Agent(msgspec.Struct, frozen=True):
     epoch: int = 0
     failures: int = 0
     next_s: float = 0.0
+    paced_s: float = 0.0
 
 
 def step(
@@ -131,15 +135,16 @@ def step(
         case LinkLost():
             return _fail(agent, "link-lost", now_s, policy, rng)
         case Paced(not_before_s):
+            # Kept even while asking or in service: should that attempt fail, the next one is held back too.
             if agent.available or agent.asking:
-                return agent, []
-            return _with(agent, next_s=not_before_s), [WakeAt(not_before_s)]
+                return _with(agent, paced_s=not_before_s), []
+            return _with(agent, next_s=not_before_s, paced_s=not_before_s), [WakeAt(not_before_s)]
 
 
 def _fail(
     agent: Agent, reason: str, now_s: float, policy: RenewalPolicy, rng: random.Random
 ) -> tuple[Agent, list[Effect]]:
-    next_s = now_s + retry_wait_s(policy.retry, agent.failures, rng)
+    next_s = max(now_s + retry_wait_s(policy.retry, agent.failures, rng), agent.paced_s)
     effects: list[Effect] = [WakeAt(next_s)]
     if agent.available:
         effects.append(SetAvailable(False, reason))
@@ -155,6 +160,7 @@ def _with(
     epoch: int | None = None,
     failures: int | None = None,
     next_s: float | None = None,
+    paced_s: float | None = None,
 ) -> Agent:
     # msgspec.structs.replace costs ten times as much; this runs once per event of every server.
     return Agent(
@@ -164,6 +170,7 @@ def _with(
         agent.epoch if epoch is None else epoch,
         agent.failures if failures is None else failures,
         agent.next_s if next_s is None else next_s,
+        agent.paced_s if paced_s is None else paced_s,
     )
 
 

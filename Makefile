@@ -1,0 +1,57 @@
+# Every target is one line to a tool. The tools live in .venv, which the first target that needs
+# them fills from uv.lock; nothing has to be activated.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= $(lastword $(sort $(wildcard runs/*/)))
+
+# The interpreter is the machine's own: uv never fetches another one.
+export UV_PYTHON_DOWNLOADS := never
+
+.DEFAULT_GOAL := help
+# Tests of running processes share two cores with nobody, whatever -j says.
+.NOTPARALLEL:
+.PHONY: help setup demo test test-units test-local check lint-experiments report clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.complete ## make .venv and install the locked tools and libraries (done once)
+
+demo: setup ## predict the outage, grow it, recover from it, contain it by cells (about 7 minutes)
+	$(BIN)/cellwall demo
+
+test: setup ## all checks, then all tests; goes on after a failure, fails if any part failed
+	@$(MAKE) --no-print-directory --keep-going check test-units test-local
+
+test-units: setup ## tests without running processes, two at a time
+	$(BIN)/python -m pytest -n 2 tests --ignore=tests/local --ignore=tests/cluster
+
+test-local: setup ## tests of running processes, one at a time
+	$(BIN)/python -m pytest tests/local
+
+check: setup ## lint, format, types, import contracts, lock file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/uv lock --check
+
+lint-experiments: setup ## refuse experiment files that break the rules of experiments
+	$(BIN)/cellwall lint experiments/*.yaml
+
+report: setup ## judge and render a run again: make report RUN=runs/… (default: the newest)
+	$(BIN)/cellwall report $(or $(RUN),$(error no run yet: `make demo` makes one))
+
+clean: ## remove .venv, caches and build output; runs/ stays
+	rm -rf .venv *.egg-info build .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+.venv/.complete: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "setup: Python >= 3.11 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -n 1). Name another one: make PYTHON=python3.13 setup" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "setup: $(PYTHON) has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet 'uv>=0.9'
+	$(BIN)/uv sync --quiet --locked --all-extras
+	@touch $@
