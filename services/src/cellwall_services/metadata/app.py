@@ -1,0 +1,224 @@
+"""A metadata node's two doors: renewals, and administration.
+
+Decides how a request becomes a job and an outcome becomes a status; does no work itself. Administration
+takes its turns in the same admission as renewals unless the policy gives it a lane of its own: that
+is how operators get locked out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from cellwall import history
+from cellwall.errors import CellwallError, Refused, Unavailable
+from cellwall.model import MetadataPolicy
+
+from ..config import NodeConfig
+from ..records import Recorder
+from ..wire import Join, Joined, MembershipStatistics, TableChange
+from . import store as keys
+from .engine import Engine
+from .jobs import Job, MapJob, MembershipJob, NotFound, TableJob
+from .store import Store
+
+CLOSE = {"Connection": "close"}  # one connection per renewal: a pause must leave no pooled one alive
+
+
+class Weight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    percent: float
+
+
+class Node:
+    """One node: its engine, its statistics, and the handlers of both doors."""
+
+    def __init__(self, config: NodeConfig, engine: Engine, store: Store) -> None:
+        self._config = config
+        self._policy: MetadataPolicy = config.policy
+        self._engine = engine
+        self._store = store  # a connection of its own, for what needs no turn
+        self._slice: dict[str, int] = {}  # server -> metadata partition
+        self._statistics: dict[str, MembershipStatistics] = {}
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "cellwall_metadata_requests", "Requests by kind and status", ["kind", "status"], registry=self._registry
+        )
+        gauges = {
+            "in_service": lambda: engine.admission.in_service,
+            "waiting": lambda: engine.admission.waiting,
+            "oldest_seconds": engine.oldest_s,
+        }
+        for name, value in gauges.items():
+            gauge = Gauge(f"cellwall_metadata_{name}", f"Requests: {name}", registry=self._registry)
+            gauge.set_function(value)
+
+    async def load_slices(self) -> None:
+        """Learn which server is in which metadata partition."""
+        partitions = range(self._policy.partitions)
+        answers = await self._store.execute([keys.read_slice(p) for p in partitions])
+        self._slice = {name.decode(): p for p, names in zip(partitions, answers, strict=True) for name in names}
+
+    def renewal_app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/membership/{server}", self._membership)
+        app.router.add_post("/confirm/{server}", self._confirm)
+        return app
+
+    def admin_app(self) -> web.Application:
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_get("/map/{partition}", self._map)
+        app.router.add_get("/version", self._version)
+        app.router.add_get("/confirmed", self._confirmed)
+        app.router.add_post("/tables", self._tables)
+        app.router.add_get("/weight/{partition}", self._get_weight)
+        app.router.add_put("/weight/{partition}", self._put_weight)
+        app.router.add_post("/join", self._join)
+        app.router.add_get("/statistics", self._get_statistics)
+        app.router.add_get("/metrics", self._metrics)
+        return app
+
+    def sample(self) -> history.NodeSample:
+        engine = self._engine
+        return history.NodeSample(
+            t=time.time(),
+            cell=self._config.cell,
+            node=self._config.node,
+            cpu_s=time.process_time(),
+            in_service=engine.admission.in_service,
+            waiting=engine.admission.waiting,
+            oldest_s=round(engine.oldest_s(), 4),
+            answered=engine.answered,
+            abandoned=engine.abandoned,
+        )
+
+    # ------------------------------------------------------------ renewals
+
+    async def _membership(self, request: web.Request) -> web.Response:
+        server = request.match_info["server"]
+        started_s = time.monotonic()
+        job = MembershipJob(self._config.cell, server, self._policy.page_records)
+        response = await self._do(job, self._slice.get(server, 0), "membership")
+        if response.status == 200:
+            took_s = time.monotonic() - started_s
+            self._statistics[server] = MembershipStatistics(job.records, len(job.body), took_s, time.time())
+        return response
+
+    async def _confirm(self, request: web.Request) -> web.Response:
+        epoch = request.query.get("epoch", "")
+        if not epoch.isdigit():
+            return _error(400, f"epoch: {epoch!r} is not a number")
+        try:
+            await self._store.execute([keys.write_confirmed(request.match_info["server"], int(epoch))])
+        except Unavailable as error:
+            return _error(503, str(error))
+        return web.Response(status=204, headers=CLOSE)
+
+    # ------------------------------------------------------------ administration
+
+    async def _map(self, request: web.Request) -> web.Response:
+        partition = self._partition(request)
+        job = MapJob(self._config.cell, partition, self._policy.page_records)
+        return await self._do(job, partition, "map", admin=True)
+
+    async def _tables(self, request: web.Request) -> web.Response:
+        try:
+            change = msgspec.json.decode(await request.read(), type=TableChange)
+        except msgspec.DecodeError as error:
+            return _error(400, f"table change: {error}")
+        partition = min((self._slice.get(server, 0) for server in change.assignments), default=0)
+        return await self._do(TableJob(change), partition, "tables", admin=True)
+
+    async def _version(self, _: web.Request) -> web.Response:
+        return web.json_response({"version": int((await self._store.execute([keys.READ_VERSION]))[0] or 0)})
+
+    async def _confirmed(self, request: web.Request) -> web.Response:
+        servers = [name for name in request.query.get("servers", "").split(",") if name]
+        heads = await self._store.execute([keys.read_head(server) for server in servers])
+        return web.json_response({s: int(head[1] or 0) for s, head in zip(servers, heads, strict=True)})
+
+    async def _get_weight(self, request: web.Request) -> web.Response:
+        return web.json_response({"percent": self._engine.admission.weight(self._partition(request))})
+
+    async def _put_weight(self, request: web.Request) -> web.Response:
+        try:
+            weight = msgspec.json.decode(await request.read(), type=Weight)
+        except msgspec.DecodeError as error:
+            return _error(400, f"weight: {error}")
+        if not 0 <= weight.percent <= 100:
+            return _error(400, f"percent: {weight.percent!r} is not allowed; it must be in 0..100")
+        self._engine.admission.set_weight(self._partition(request), weight.percent)
+        return await self._get_weight(request)
+
+    async def _join(self, request: web.Request) -> web.Response:
+        try:
+            join = msgspec.json.decode(await request.read(), type=Join)
+        except msgspec.DecodeError as error:
+            return _error(400, f"join: {error}")
+        return web.Response(body=msgspec.json.encode(await take_over(join)), content_type="application/json")
+
+    async def _get_statistics(self, _: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self._statistics), content_type="application/json")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+
+    # ------------------------------------------------------------ inside
+
+    async def _do(self, job: Job, partition: int, kind: str, *, admin: bool = False) -> web.Response:
+        try:
+            body = await self._engine.do(job, partition, admin=admin)
+            response = web.Response(body=body, content_type="application/json", headers=CLOSE)
+        except NotFound as error:
+            response = _error(404, str(error))
+        except Refused as error:
+            response = _error(400, str(error))
+        except CellwallError as error:
+            response = _error(503, str(error))
+        self._requests.labels(kind, str(response.status)).inc()
+        return response
+
+    def _partition(self, request: web.Request) -> int:
+        text = request.match_info["partition"]
+        if not text.isdigit() or int(text) >= self._policy.partitions:
+            text = f"no metadata partition {text!r}; there are 0..{self._policy.partitions - 1}"
+            raise web.HTTPNotFound(text=msgspec.json.encode({"error": text}).decode(), content_type="application/json")
+        return int(text)
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response({"error": text}, status=status, headers=CLOSE)
+
+
+async def take_over(join: Join) -> Joined:
+    """Fetch the map of each partition from a running node, one administrative request with one deadline each.
+
+    Stops at the first that fails: a node that knows half of what it should serve must serve nothing."""
+    took_s: list[float] = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        for partition in join.partitions:
+            started_s = time.monotonic()
+            try:
+                async with asyncio.timeout(join.deadline_s):
+                    async with session.get(f"http://{join.source}/map/{partition}") as response:
+                        await response.read()
+                        status = response.status
+            except TimeoutError:
+                took_s.append(time.monotonic() - started_s)
+                return Joined("unknown", took_s, f"time-out: map of partition {partition} after {join.deadline_s:g} s")
+            except aiohttp.ClientError as error:
+                return Joined("refused", took_s, f"map of partition {partition}: {error}")
+            took_s.append(time.monotonic() - started_s)
+            if status != 200:
+                return Joined("refused", took_s, f"map of partition {partition}: status {status}")
+    return Joined("done", took_s)
+
+
+async def sample_node(node: Node, recorder: Recorder, every_s: float = 1.0) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        recorder.add(node.sample())

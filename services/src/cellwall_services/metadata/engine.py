@@ -1,0 +1,115 @@
+"""The node's engine: takes turns from the core's admission and does the work they stand for.
+
+Decides nothing about order (that is `Admission`); it only carries pages out. Invariant: work for a
+caller that has gone stops at the next page if, and only if, the policy says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+from cellwall.admission import Admission
+from cellwall.errors import CellwallError
+from cellwall.model import MetadataPolicy
+
+from .jobs import Job
+from .store import Command, Store
+
+TURNS_PER_TRIP = 8  # pages read in one round trip to the store; bounds how long the loop is held (about 2 ms)
+
+
+class Engine:
+    """Runs jobs. ``stores``: one connection each for as many round trips in flight, so that the CPU limit and
+    not the store's latency bounds the rate."""
+
+    def __init__(self, stores: list[Store], policy: MetadataPolicy) -> None:
+        self.admission = Admission(policy)
+        self.answered = 0
+        self.abandoned = 0
+        self._stores = stores
+        self._ids = itertools.count(1)
+        self._jobs: dict[int, tuple[Job, asyncio.Future[None]]] = {}
+        self._since: dict[int, float] = {}
+        self._work = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for store in self._stores:
+                group.create_task(self._worker(store))
+
+    async def do(self, job: Job, partition: int, *, admin: bool = False) -> bytes:
+        """The job's answer. Cancelled when the caller goes; the work then ends or goes on as the policy says."""
+        request = next(self._ids)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._jobs[request] = (job, done)
+        self._since[request] = time.monotonic()
+        self.admission.arrive(request, partition, admin=admin)
+        self._work.set()
+        try:
+            await done
+        except asyncio.CancelledError:
+            self.abandoned += 1
+            if self.admission.gone(request):
+                self._forget(request)
+            self._work.set()  # a slot may have come free
+            raise
+        return job.body
+
+    def oldest_s(self) -> float:
+        """Age of the oldest request in service or waiting, seconds."""
+        return time.monotonic() - min(self._since.values()) if self._since else 0.0
+
+    async def _worker(self, store: Store) -> None:
+        while True:
+            turns: list[tuple[int, Job, list[Command]]] = []
+            while len(turns) < TURNS_PER_TRIP and (request := self.admission.next()) is not None:
+                job = self._jobs[request][0]
+                turns.append((request, job, job.want()))
+            if not turns:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            try:
+                answers = await store.execute(command for _, _, commands in turns for command in commands)
+            except CellwallError as error:
+                for request, _, _ in turns:
+                    self._end(request, error)
+                continue
+            for request, job, commands in turns:
+                mine, answers = answers[: len(commands)], answers[len(commands) :]
+                if request in self._jobs:
+                    self._page(request, job, mine)
+
+    def _page(self, request: int, job: Job, answers: list[Any]) -> None:
+        try:
+            complete = job.take(answers)
+        except CellwallError as error:
+            self._end(request, error)
+            return
+        if complete:
+            self.answered += 1
+            self._end(request, None)
+        else:
+            self.admission.again(request)
+            self._work.set()
+
+    def _end(self, request: int, error: CellwallError | None) -> None:
+        entry = self._jobs.get(request)
+        if entry is None:
+            return
+        done = entry[1]
+        self.admission.finish(request)
+        self._forget(request)
+        self._work.set()
+        if not done.done():
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+    def _forget(self, request: int) -> None:
+        del self._jobs[request], self._since[request]

@@ -1,0 +1,98 @@
+"""A cell's store: which keys there are, and the only place that talks to Redis.
+
+Decides names and row formats. Never decides whose turn it is. A row carries its CRC-32, so a record
+that was damaged in the store is found before a storage server acts on it.
+
+    version              counter, rises with every change of assignments
+    server:{id}          hash: epoch, confirmed, count, partition, tables (JSON list of table ids)
+    list:{id}            list: the server's membership, one row per record, "crc32hex" + JSON `Assignment`
+    table:{id}           JSON `TableInfo`
+    slice:{partition}    list: the servers of a metadata partition
+
+Commands are sent in pipelines on one connection per caller of `execute`. A pipeline is never cancelled half
+way: a reply left on a connection would reach the next caller (research 05, "client hazard").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import redis.asyncio
+import redis.exceptions
+
+from cellwall.errors import Refused, Unavailable
+from cellwall.model import Assignment, TableInfo
+
+Command = tuple[str | bytes | int, ...]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def row(assignment: Assignment) -> bytes:
+    body = _encode(assignment)
+    return b"%08x" % zlib.crc32(body) + body
+
+
+def row_body(stored: bytes) -> bytes:
+    """The JSON of a row whose checksum holds; `Refused` otherwise."""
+    body = stored[8:]
+    if int(stored[:8], 16) != zlib.crc32(body):
+        raise Refused(f"a stored assignment is damaged: {stored[:60]!r}")
+    return body
+
+
+def read_head(server: str) -> Command:
+    return ("HMGET", f"server:{server}", "epoch", "confirmed", "count", "tables")
+
+
+def read_tables(tables: Sequence[str]) -> Command:
+    return ("MGET", *(f"table:{table}" for table in tables))
+
+
+def read_page(server: str, first: int, count: int) -> Command:
+    return ("LRANGE", f"list:{server}", first, first + count - 1)
+
+
+def read_slice(partition: int) -> Command:
+    return ("LRANGE", f"slice:{partition}", 0, -1)
+
+
+READ_VERSION: Command = ("GET", "version")
+
+
+def write_table(info: TableInfo) -> Command:
+    return ("SET", f"table:{info.id}", _encode(info))
+
+
+def write_confirmed(server: str, epoch: int) -> Command:
+    return ("HSET", f"server:{server}", "confirmed", epoch)
+
+
+class Store:
+    """One connection to a cell's Redis (or Valkey), for pipelines."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.asyncio.Redis.from_url(url, single_connection_client=True, protocol=2)
+        self._url = url
+        self._lock = asyncio.Lock()
+
+    async def execute(self, commands: Iterable[Command]) -> list[Any]:
+        """The answers to the commands, in order, in one round trip. Raises Unavailable if the store is."""
+        return await asyncio.shield(self._execute(commands))
+
+    async def _execute(self, commands: Iterable[Command]) -> list[Any]:
+        async with self._lock:
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            try:
+                return await pipeline.execute()
+            except (redis.exceptions.RedisError, OSError) as error:
+                raise Unavailable(f"store {self._url}: {error}") from error
+
+    async def close(self) -> None:
+        await self._client.aclose()
