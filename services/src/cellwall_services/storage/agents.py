@@ -1,0 +1,316 @@
+"""The renewal agents of one host: carries out what `cellwall.renewal` decides, for every server.
+
+Acts, and is the only module of the package that does on its own account: asks, verifies, keeps the
+timers, writes the history. Never decides when to ask or when a server leaves service. Invariants: one
+timer and at most one attempt a server; one `history.Renewal` per attempt, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from cellwall import history, renewal
+from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
+from cellwall.model import CellEntry, CellMap, NodeId, RenewalPolicy, ServerEntry, ServerId
+
+from ..records import Recorder
+from ..wire import ServerState
+from .calls import Calls, Meter
+from .engine import Declined, Store
+from .gate import Gate
+from .membership import Answer, Slim, assignments, compare, read
+from .metrics import Metrics
+from .replicate import replicate
+
+log = logging.getLogger(__name__)
+
+TRACE_RECORDS = 200  # wire: "at most 200"
+PORTION = 500  # partitions created or dropped between two yields: below 2 ms of the loop
+
+
+class Failure(Exception):
+    """An attempt came to nothing; ``reason`` as in `history.Renewal`. Stays within this module."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Attempt:
+    """One renewal under way."""
+
+    __slots__ = ("asked_s", "meter", "number", "task")
+
+    def __init__(self, number: int, asked_s: float) -> None:
+        self.number = number
+        self.asked_s = asked_s
+        self.meter = Meter()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Server:
+    """One logical storage server: its agent's state and what hangs on it."""
+
+    __slots__ = (
+        "agent", "attempt", "count", "entry", "id", "not_before_s", "paced", "reason", "rng", "store", "timer",
+        "trace", "verified",
+    )  # fmt: skip
+
+    def __init__(self, server: ServerId, seed: int, store: Store) -> None:
+        self.id = server
+        self.agent = renewal.Agent()
+        self.rng = random.Random(f"{seed}:{server}")
+        self.store = store
+        self.entry: ServerEntry | None = None
+        self.reason = "start"
+        self.count = 0
+        self.verified: tuple[int, bytes] | None = None  # epoch and digest of the list that local data match
+        self.paced = (0.0, 0.0)  # the re-entry for which ``not_before_s`` was drawn: from, over
+        self.not_before_s = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        self.attempt: Attempt | None = None
+        self.trace: deque[history.Renewal | history.Availability] = deque(maxlen=TRACE_RECORDS)
+
+    @property
+    def cell(self) -> str:
+        return "" if self.entry is None else self.entry.cell
+
+
+class Agents:
+    """All servers of a host. ``now_s`` reads Unix seconds that never step back."""
+
+    def __init__(
+        self,
+        servers: Mapping[ServerId, Server],
+        policy: RenewalPolicy,
+        now_s: Callable[[], float],
+        gate: Gate,
+        calls: Calls,
+        recorder: Recorder,
+        metrics: Metrics,
+    ) -> None:
+        self.servers = servers
+        self._policy = policy
+        self._now_s = now_s
+        self._gate = gate
+        self._calls = calls
+        self._recorder = recorder
+        self._metrics = metrics
+        self._map = CellMap(0, {}, {})
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = False
+
+    def start(self, cell_map: CellMap) -> None:
+        """First start: paced if the map says so, else everybody at once."""
+        self._take(cell_map)
+        self._started = True
+        for server in self.servers.values():
+            self._availability(server, False, "start")
+            if not self._pace(server):
+                self._send(server, renewal.Wake())
+
+    def map_changed(self, cell_map: CellMap) -> None:
+        if not self._started:
+            self.start(cell_map)
+            return
+        self._take(cell_map)
+        for server in self.servers.values():
+            self._pace(server)
+
+    def link_lost(self, lost: list[ServerId]) -> None:
+        """The servers can be reached by nobody from now on, and their calls under way come to nothing."""
+        for server in (self.servers[server_id] for server_id in lost):
+            if server.attempt is not None:
+                self._gate.refuses(server.id)  # the call under way: part of the receipt
+                self._finish(server, server.attempt, "unreachable", 0)
+            self._send(server, renewal.LinkLost())
+
+    async def stop(self) -> None:
+        for server in self.servers.values():
+            if server.timer is not None:
+                server.timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def state(self, server: Server) -> ServerState:
+        agent = server.agent
+        return ServerState(agent.available, server.reason, agent.epoch, server.count, self._gate.is_cut(server.id))
+
+    # ------------------------------------------------------------ the machine's events and effects
+
+    def _take(self, cell_map: CellMap) -> None:
+        self._map = cell_map
+        for server in self.servers.values():
+            server.entry = cell_map.servers.get(server.id)
+
+    def _pace(self, server: Server) -> bool:
+        """Hold a server that is out back until its slot of the re-entry, if one is on. The slot is drawn once."""
+        cell = None if server.entry is None else self._map.cells.get(server.entry.cell)
+        if server.entry is None or cell is None or cell.reentry_over_s <= 0:
+            server.not_before_s = 0.0
+            return False
+        span = (cell.reentry_from_s, cell.reentry_over_s)
+        if span != server.paced:
+            server.paced = span
+            server.not_before_s = renewal.slot_s(*span, server.entry.partition, max(1, len(cell.owners)), server.rng)
+            self._send(server, renewal.Paced(server.not_before_s))
+        return True
+
+    def _send(self, server: Server, event: renewal.Event) -> None:
+        now_s = self._now_s()
+        if isinstance(event, renewal.Wake):
+            # The loop's timers count whole milliseconds and may be early by a part of one; it is the time asked for.
+            now_s = max(now_s, server.agent.next_s) if server.agent.next_s - now_s < 0.002 else now_s
+        server.agent, effects = renewal.step(server.agent, event, now_s, self._policy, server.rng)
+        for effect in effects:
+            match effect:
+                case renewal.Ask(attempt, limit_s):
+                    self._ask(server, attempt, limit_s)
+                case renewal.SetAvailable(available, reason):
+                    self._availability(server, available, reason)
+                case renewal.WakeAt(at_s):
+                    if server.timer is not None:
+                        server.timer.cancel()
+                    loop = asyncio.get_running_loop()
+                    server.timer = loop.call_later(max(0.0, at_s - now_s), self._send, server, renewal.Wake())
+                case renewal.Verify():
+                    pass  # the attempt under way goes on to it
+        agent = server.agent
+        if not agent.available and not agent.asking and agent.next_s < server.not_before_s:
+            # It failed within a re-entry, before its slot: those asking when the map changed must not slip through.
+            self._send(server, renewal.Paced(server.not_before_s))
+
+    def _ask(self, server: Server, number: int, limit_s: float) -> None:
+        attempt = Attempt(number, self._now_s())
+        if self._gate.refuses(server.id):  # no packet gets out: known at once, without a task
+            self._finish(server, attempt, "unreachable", 0)
+            self._send(server, renewal.Failed(number, "unreachable"))
+            return
+        server.attempt = attempt
+        attempt.task = asyncio.get_running_loop().create_task(self._attempt(server, attempt, limit_s))
+        self._tasks.add(attempt.task)
+        attempt.task.add_done_callback(self._tasks.discard)
+
+    # ------------------------------------------------------------ one attempt
+
+    async def _attempt(self, server: Server, attempt: Attempt, limit_s: float) -> None:
+        try:
+            answer = await self._renew(server, attempt, limit_s)
+        except Failure as failure:
+            self._finish(server, attempt, failure.reason, 0)
+            self._send(server, renewal.Failed(attempt.number, failure.reason))
+            return
+        except Exception:
+            # A fault of ours must neither keep the server in service nor end its agent.
+            log.exception("%s: attempt %d", server.id, attempt.number)
+            self._finish(server, attempt, "verify", 0)
+            self._send(server, renewal.Failed(attempt.number, "verify"))
+            return
+        epoch, lacks_confirmation = answer.epoch, answer.confirmed < answer.epoch
+        self._finish(server, attempt, "", answer.count)
+        self._send(server, renewal.Verified(attempt.number))
+        del answer  # it holds the whole body
+        if lacks_confirmation:
+            await self._confirm(server, epoch, limit_s)
+
+    async def _renew(self, server: Server, attempt: Attempt, limit_s: float) -> Answer:
+        """Ask, read, verify. Every error of the core becomes the reason of a `Failure` here."""
+        try:
+            cell, node = self._node(server)
+            answer = read(await self._calls.membership(cell, node, server.id, limit_s, attempt.meter), server.id)
+            version = (answer.epoch, answer.digest())
+            # The usual renewal: the list that local data were found to match, and nothing lost since.
+            unchanged = version == server.verified and len(server.store.held) == answer.count
+            assigned = {} if unchanged else assignments(answer)
+        except Unknown:
+            raise Failure("time-out") from None
+        except Declined:
+            raise Failure("verify") from None
+        except Unavailable:
+            raise Failure("unreachable") from None
+        except Refused as error:
+            log.warning("%s", error)
+            raise Failure("mismatch") from None
+        self._send(server, renewal.Retrieved(attempt.number, answer.epoch))
+        if server.agent.asking != attempt.number:
+            raise Failure("stale-epoch")
+        if not unchanged:
+            try:
+                await self._verify(server, assigned, answer.confirmed)
+            except CellwallError as error:
+                log.warning("%s: %s", server.id, error)
+                raise Failure("verify") from None
+            server.verified, server.count = version, answer.count
+        return answer
+
+    async def _verify(self, server: Server, assigned: Mapping[str, Slim], confirmed: int) -> None:
+        """Make local data match: create, drop, replicate. Raises if something is still lacking."""
+        work = compare(assigned, confirmed, server.store.held)
+        for names in portions(list(work.create)):
+            server.store.create({name: work.create[name] for name in names})
+            await asyncio.sleep(0)
+        for names in portions(work.drop):
+            server.store.drop(names)
+            await asyncio.sleep(0)
+        if work.fetch:
+            still = await replicate(server.id, work.fetch, server.store, self._map, self._calls)
+            self._metrics.replicated.inc(len(work.fetch) - still)
+            if still:
+                raise Unavailable(f"{still} of {len(work.fetch)} lacking partitions could not be replicated")
+
+    async def _confirm(self, server: Server, epoch: int, limit_s: float) -> None:
+        """Best effort: what is not confirmed now is after the next renewal."""
+        if self._gate.refuses(server.id):
+            return
+        with contextlib.suppress(CellwallError):
+            cell, node = self._node(server)
+            await self._calls.confirm(cell, node, server.id, epoch, limit_s)
+
+    def _node(self, server: Server) -> tuple[CellEntry, NodeId]:
+        cell = None if server.entry is None else self._map.cells.get(server.entry.cell)
+        if server.entry is None or cell is None:
+            raise Unavailable(f"{server.id}: not in map version {self._map.version}")
+        return cell, self._calls.node_for(cell, server.entry.partition)
+
+    # ------------------------------------------------------------ what is left behind
+
+    def _finish(self, server: Server, attempt: Attempt, reason: str, records: int) -> None:
+        """The attempt is over: end its task if that is not what calls, and record it."""
+        if server.attempt is attempt:
+            server.attempt = None
+        if attempt.task is not None and attempt.task is not asyncio.current_task():
+            attempt.task.cancel()
+        outcome: history.Outcome = "done" if not reason else "unknown" if reason == "time-out" else "refused"
+        waited_s = self._now_s() - attempt.asked_s
+        record = history.Renewal(
+            t=attempt.asked_s,
+            server=server.id,
+            cell=server.cell,
+            outcome=outcome,
+            waited_s=round(waited_s, 6),
+            reason=reason,
+            bytes=attempt.meter.bytes,
+            records=records,
+        )
+        server.trace.append(record)
+        self._recorder.add(record)
+        self._metrics.renewal(reason or "done", waited_s, attempt.meter.bytes)
+
+    def _availability(self, server: Server, available: bool, reason: str) -> None:
+        server.reason = reason
+        record = history.Availability(
+            t=self._now_s(), server=server.id, cell=server.cell, available=available, reason=reason
+        )
+        server.trace.append(record)
+        self._recorder.add(record)
+
+
+def portions(names: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(names), PORTION):
+        yield names[start : start + PORTION]
