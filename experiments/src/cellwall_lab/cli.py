@@ -1,0 +1,230 @@
+"""The command line: `cellwall run | demo | report | list | lint | doctor`.
+
+Decides words, arguments and exit status (0 all claims held, 1 some broken, 2 unknown, 3 usage); the work
+is `runner`'s. Whatever is wrong with the input is one line on stderr that names the field, the value and
+what would be right.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.exceptions import Exit, TyperException
+
+from cellwall.errors import CellwallError, Refused
+from cellwall.verdict import Verdict, exit_status, merge
+
+from . import experiment as experiments
+from . import runner, settings
+from .backends.config import backend_module
+from .experiment import ArmRun, Experiment
+from .progress import Progress
+from .runfolder import RunFolder, RunInfo, check_path, new_path
+
+USAGE = 3
+DEMO = "september-2015"
+DEMO_ARMS = ("monolith", "cells-4")
+PREDICTION = "prediction"
+
+app = typer.Typer(
+    name="cellwall",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Rebuild the DynamoDB event of 20 September 2015, and measure what each remedy does.",
+    epilog="Exit status: 0 all claims held, 1 some broken, 2 unknown, 3 wrong usage.",
+)
+
+ExperimentArg = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT", help="A file, or a name that `cellwall list` shows.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Fixes sizes, placement, arrivals and targets.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a setting, e.g. renewal.time_limit_s=3 or pace=60; repeat."
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Run folder; default runs/<utc>-<experiment>-<backend>-s<seed>."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run although a cell is too small (a warning then).")]
+
+
+@app.command()
+def run(
+    experiment: ExperimentArg,
+    backend: Annotated[
+        str, typer.Option(help="local: real processes on this machine. simulation: seconds. Or a module of your own.")
+    ] = "local",
+    arm: Annotated[
+        list[str] | None, typer.Option("--arm", metavar="ARM", help="Only this arm; repeat. Default: all.")
+    ] = None,
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    out: OutOption = None,
+    force: ForceOption = False,
+) -> int:
+    """Run an experiment's arms one after the other, judge them and write a report.
+
+    Example: cellwall run september-2015 --backend simulation --arm monolith --arm cells-4 --seed 3
+    """
+    console = Console()
+    folder, runs = prepare(experiment, backend, arm or [], seed, set_ or [], out, force)
+    return _finish(folder, runner.run(folder, runs, Progress(console)), console)
+
+
+@app.command()
+def demo(
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    out: OutOption = None,
+    force: ForceOption = False,
+) -> int:
+    """The main job: predict the event in seconds, then grow it from real processes, once whole and once in cells.
+
+    The prediction (simulation) lands in <run>/prediction; then both arms run for real, and one report shows both.
+    """
+    console = Console()
+    folder, runs = prepare(DEMO, "local", DEMO_ARMS, seed, set_ or [], out, force)
+    inner, predicted = prepare(DEMO, "simulation", DEMO_ARMS, seed, set_ or [], folder.path / PREDICTION, force)
+    console.print("Prediction: the same experiment in the simulation", style="bold")
+    _print(runner.run(inner, predicted, Progress(console)), console)
+    console.print("The same with real processes", style="bold")
+    return _finish(folder, runner.run(folder, runs, Progress(console)), console)
+
+
+@app.command()
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Run folders, as `cellwall run` leaves them.")
+    ],
+) -> int:
+    """Judge and draw again from the recorded data; nothing is run."""
+    console = Console()
+    opened = [RunFolder.open(path) for path in folders]
+    verdicts = []
+    for folder in opened:
+        if (folder.path / PREDICTION).is_dir():
+            runner.rejudge(RunFolder.open(folder.path / PREDICTION))
+        verdicts.append(runner.rejudge(folder))
+        _finish(folder, verdicts[-1], console)
+    return exit_status(merge(v.outcome for v in verdicts))
+
+
+@app.command(name="list")
+def list_() -> int:
+    """Name the experiments that come with the project, their arms and what each arm asks."""
+    console = Console(soft_wrap=True)
+    for path in sorted(experiments.FOLDER.glob("*.yaml")):
+        found = experiments.load(path)
+        console.print(f"{found.name}: {found.title}", style="bold", highlight=False)
+        console.print(f"  {found.extension.question}", highlight=False)
+        for name, arm in found.extension.arms.items():
+            console.print(f"  {name:<16} {arm.question}", highlight=False, markup=False)
+    return 0
+
+
+def prepare(
+    name: str,
+    backend: str,
+    arms: Sequence[str],
+    seed: int | None,
+    assignments: list[str],
+    out: Path | None,
+    force: bool,
+) -> tuple[RunFolder, list[ArmRun]]:
+    """Check everything that can be checked before anything is started, then make the run folder."""
+    experiment = experiments.load(name)
+    backend_module(backend)
+    overrides = settings.parse(assignments)
+    names = experiment.arms_named(arms)
+    runs = [experiments.resolve(experiment, arm, overrides=overrides, seed=seed, force=force) for arm in names]
+    for warning in dict.fromkeys(text for r in runs for text in r.warnings):
+        print(f"cellwall: warning: {warning}", file=sys.stderr)
+    seeds = {r.seed for r in runs}
+    if len(seeds) > 1:
+        raise Refused(f"arms: they have the seeds {sorted(seeds)}; arms of one run must share one (--seed)")
+    info = RunInfo(
+        experiment=experiment.name,
+        backend=backend,
+        seed=seeds.pop(),
+        arms=names,
+        settings=assignments,
+        force=force,
+        command=_repeat(name, backend, names, runs[0].seed, assignments, force, experiment),
+    )
+    path = (out or new_path(info)).absolute()
+    check_path(path, names)
+    return RunFolder.create(experiment, info, path, experiments.find(name)), runs
+
+
+def _repeat(
+    name: str, backend: str, arms: list[str], seed: int, assignments: list[str], force: bool, experiment: Experiment
+) -> str:
+    """The command that repeats this run."""
+    words = ["cellwall", "run", name, "--backend", backend, "--seed", str(seed)]
+    if arms != list(experiment.extension.arms):
+        words += [word for arm in arms for word in ("--arm", arm)]
+    words += [word for text in assignments for word in ("--set", text)]
+    return shlex.join([*words, "--force"] if force else words)
+
+
+def _finish(folder: RunFolder, verdict: Verdict, console: Console) -> int:
+    _print(verdict, console)
+    page = runner.render(folder.path)
+    if page is not None:
+        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    console.print(f"verdict: {verdict.outcome}  ({folder.path / 'verdict.json'})", soft_wrap=True, highlight=False)
+    return exit_status(verdict.outcome)
+
+
+def _print(verdict: Verdict, console: Console) -> None:
+    table = Table(
+        "arm", "claim", "outcome", "value", "bound", "unit", title=f"{verdict.experiment}, seed {verdict.seed}"
+    )
+    colour = {"held": "green", "broken": "red", "unknown": "yellow"}
+    for arm in verdict.arms:
+        for claim in arm.claims:
+            value = "-" if claim.value is None else f"{claim.value:.3g}"
+            table.add_row(
+                arm.name, claim.id, claim.outcome, value, claim.bound.text(), claim.unit, style=colour[claim.outcome]
+            )
+    console.print(table)
+    # One line per reason: a void run has the same one for each of its claims.
+    for arm in verdict.arms:
+        for reason in dict.fromkeys(c.evidence for c in arm.claims if c.outcome != "held"):
+            console.print(f"{arm.name}: {reason}", soft_wrap=True, highlight=False, markup=False)
+
+
+def call(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status instead of raising."""
+    try:
+        status = typer.main.get_command(app).main(args=args, prog_name="cellwall", standalone_mode=False)
+    except TyperException as error:
+        return _say(error.format_message())
+    except CellwallError as error:
+        return _say(str(error))
+    except runner.Interrupted:
+        return 2
+    except Exit as error:
+        return error.exit_code
+    return status if isinstance(status, int) else 0
+
+
+def _say(text: str) -> int:
+    print(f"cellwall: {' '.join(text.split())}", file=sys.stderr)
+    return USAGE
+
+
+def main() -> None:
+    sys.exit(call())

@@ -1,0 +1,137 @@
+"""Runs an experiment's arms, one Chaos Toolkit process after the other, and concludes the verdict.
+
+Decides the order and what counts: an arm's process that ends badly without saying why makes that arm
+unknown, whatever else is there, because Chaos Toolkit's own exit status cannot be trusted (research 02
+§1.3). Never judges. Invariant: SIGINT, SIGTERM and any error leave verdict.json complete and no child alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from cellwall.errors import CellwallError
+from cellwall.verdict import Verdict
+
+from . import children, judging
+from .experiment import ArmRun
+from .progress import Progress
+from .runfolder import EXPERIMENT, JOURNAL, LOGS, RunFolder
+
+POLL_S = 0.1
+END_S = 60.0  # guess: Chaos Toolkit's rollbacks, then the world's own end
+FOREIGN_SETTINGS = "/nonexistent"  # a user's ~/.chaostoolkit must not add controls or change strategies
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM; not an Exception, so that nothing on the way takes it for an error."""
+
+
+def run(folder: RunFolder, runs: list[ArmRun], progress: Progress) -> Verdict:
+    """Run these arms in order. The verdict is complete after each of them."""
+    with _signals():
+        for arm_run in runs:
+            try:
+                _run_arm(folder, arm_run, progress)
+            except Interrupted as signal_name:
+                _void(folder, arm_run.arm, f"interrupted by {signal_name}")
+                progress.end(f"interrupted by {signal_name}; nothing is left running")
+                raise
+    return conclude(folder)
+
+
+def conclude(folder: RunFolder) -> Verdict:
+    """What can only be judged when all arms are there."""
+    return folder.put(judging.judge_across(folder))
+
+
+def rejudge(folder: RunFolder) -> Verdict:
+    """Judge every arm again from its records, and conclude."""
+    for arm in folder.info.arms:
+        judged = judging.judge(folder, arm)
+        folder.put([judged.verdict], judged.versions, judged.calibration)
+    return conclude(folder)
+
+
+def render(path: Path) -> Path | None:
+    """Write the report; None if there is nothing to draw."""
+    try:
+        from .report import render as render_report
+    except ImportError:
+        return None
+    return Path(render_report(path))
+
+
+def command(folder: RunFolder, arm: str) -> list[str]:
+    """The Chaos Toolkit command line of one arm."""
+    info, home = folder.info, folder.arm(arm)
+    variables = {
+        "arm": arm,
+        "backend": info.backend,
+        "seed:int": str(info.seed),
+        "settings": shlex.join(info.settings),
+        "force": "true" if info.force else "false",
+        "out": str(folder.path),
+    }
+    return [
+        *(sys.executable, "-m", "chaostoolkit", "--no-version-check", "--settings", FOREIGN_SETTINGS),
+        *("--log-file", str(home / LOGS / "chaos.log"), "run", "--journal-path", str(home / JOURNAL)),
+        *(word for key, value in variables.items() for word in ("--var", f"{key}={value}")),
+        str(folder.path / EXPERIMENT),
+    ]
+
+
+def _run_arm(folder: RunFolder, arm_run: ArmRun, progress: Progress) -> None:
+    arm = arm_run.arm
+    logs = folder.arm(arm) / LOGS
+    logs.mkdir(parents=True, exist_ok=True)
+    progress.begin(arm_run, folder.info.backend, folder.socket(arm))
+    with (logs / "chaos.out").open("wb") as out:
+        process = children.start(command(folder, arm), stdout=out, stderr=subprocess.STDOUT)
+    try:
+        while process.poll() is None:
+            progress.tick()
+            time.sleep(POLL_S)
+    finally:
+        status = children.end(process, END_S)
+    verdict = next(a for a in folder.verdict().arms if a.name == arm)
+    # Chaos Toolkit's crash writes no journal and calls no control; a control's own crash is swallowed.
+    if verdict.outcome == "held" and (status != 0 or not (folder.arm(arm) / JOURNAL).exists()):
+        _void(folder, arm, f"chaos run ended with {children.exit_text(status)}; see {logs / 'chaos.out'}")
+    elif not verdict.claims:
+        _void(
+            folder, arm, f"chaos run ended with {children.exit_text(status)}, nothing judged; see {logs / 'chaos.out'}"
+        )
+    verdict = next(a for a in folder.verdict().arms if a.name == arm)
+    progress.end(verdict.outcome)
+
+
+def _void(folder: RunFolder, arm: str, reason: str) -> None:
+    with contextlib.suppress(CellwallError, OSError):
+        folder.put([judging.void(folder, arm, reason).verdict])
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the run in order; later ones do not disturb that."""
+
+    def leave(signum: int, _frame: FrameType | None) -> None:
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)
+        raise Interrupted(signal.Signals(signum).name)
+
+    before: dict[int, Callable[..., object] | int | None] = {}
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        before[signum] = signal.signal(signum, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

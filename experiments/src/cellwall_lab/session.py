@@ -1,0 +1,104 @@
+"""One arm's world as a child process: started, marked, ended.
+
+Decides how long to wait for it and how to end it in order; knows no backend and no claim. Whatever
+happens the backend is gone when `stop` or `abort` returns.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
+
+from . import children
+from .backends.config import REFUSED_STATUS, ArmConfig, backend_module
+from .experiment import ArmRun
+from .runfolder import LOGS, SOCKET
+from .verbs import MarkPhase, Stop, WorldClient
+
+READY_S = 180.0  # the local backend fills a store and starts a fleet in up to 60 s; three times that on a busy host
+POLL_S = 0.05
+STOP_S = 180.0  # the audit reads every acknowledged key, then the records are merged (guess)
+EXIT_S = 30.0  # guess: from the answer to Stop until the process is gone
+
+
+class World:
+    """The world server of one arm."""
+
+    def __init__(
+        self, run: ArmRun, backend: str, folder: Path, calibration: Path | None = None, *, force: bool = False
+    ) -> None:
+        self.folder = folder.absolute()
+        self.socket = self.folder / SOCKET
+        self._module = backend_module(backend)
+        self._config = ArmConfig(
+            arm=run.arm,
+            backend=backend,
+            seed=run.seed,
+            spec=run.spec,
+            out=str(self.folder),
+            calibration=None if calibration is None else str(calibration),
+            force=force,
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the backend and wait until its fleet is up."""
+        logs = self.folder / LOGS
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            config = self.folder / "arm.json"
+            self._config.write(config)
+            with (logs / "world.out").open("wb") as out, (logs / "world.err").open("wb") as err:
+                self._process = children.start([sys.executable, "-m", self._module, config], stdout=out, stderr=err)
+        except OSError as error:
+            raise Refused(f"{self.folder}: {error.strerror}") from None
+        self._await_ready(logs / "world.out")
+
+    def mark(self, phase: str) -> None:
+        WorldClient(self.socket, timeout_s=EXIT_S).call(MarkPhase(name=phase))
+
+    def stop(self) -> str:
+        """End the world in order, with its audit. Returns what went wrong, or nothing."""
+        trouble = ""
+        try:
+            WorldClient(self.socket, timeout_s=STOP_S).call(Stop())
+        except CellwallError as error:
+            trouble = f"the world did not stop in order: {error}"
+        status = self._end(EXIT_S)
+        return trouble or ("" if status == 0 else f"the world ended with {children.exit_text(status)}: {self._said()}")
+
+    def abort(self) -> None:
+        """End the world now, without an audit. `Stop` would queue behind a verb in hand; a signal does not."""
+        if self._process is not None:
+            children.end(self._process, EXIT_S)
+
+    def _end(self, grace_s: float) -> int:
+        assert self._process is not None
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            pass
+        return children.end(self._process, grace_s)
+
+    def _await_ready(self, out: Path) -> None:
+        assert self._process is not None
+        give_up = time.monotonic() + READY_S
+        while b"ready" not in out.read_bytes().split():
+            status = self._process.poll()
+            if status == REFUSED_STATUS:
+                raise Refused(self._said())
+            if status is not None:
+                raise Unknown(f"{self._module} ended with {children.exit_text(status)}: {self._said()}")
+            if time.monotonic() > give_up:
+                raise Unavailable(f"{self._module} was not ready within {READY_S:.0f} s: {self._said()}")
+            time.sleep(POLL_S)
+
+    def _said(self) -> str:
+        """The last line of the backend's stderr."""
+        path = self.folder / LOGS / "world.err"
+        lines = path.read_text(errors="replace").split("\n") if path.exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), f"see {path}")

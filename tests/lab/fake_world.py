@@ -1,0 +1,164 @@
+"""A world server without a world: deterministic answers over the real socket, for tests of its callers.
+
+A thread in a test (`FakeWorld`), or a backend in a process of its own (`python -m fake_world ARM.json`).
+Time does not pass: `wait` returns at once. It goes through the same states as a run by hand: healthy,
+stuck after a cut, everything out while paused, healthy after the resume.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socketserver
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import msgspec
+
+from cellwall_lab import verbs
+from cellwall_lab.verbs import VERBS, CellWindow, CutOn, FaultState, StepResult, Waited, WindowStats
+
+PATHS = {kind: path for path, (kind, _) in VERBS.items()}
+
+
+class State:
+    """What the fake knows. ``tweak`` changes one behaviour: see `carry_out`."""
+
+    def __init__(self, cells=1, servers=100, tweak=""):
+        self.cells, self.servers, self.tweak = cells, servers, tweak
+        self.calls = []
+        self.phase = ""
+        self.now_s = 0.0
+        self.state = "unhealthy" if tweak == "unhealthy" else "healthy"
+        self.paused = set()
+        self.fault_on = False
+        self.stopped = threading.Event()
+
+    def window(self):
+        per = self.servers // self.cells
+        cells = {}
+        for number in range(self.cells):
+            name = f"cell-{number}"
+            struck = self.state in ("stuck", "unhealthy") and (number == 0 or self.tweak == "all-sick")
+            out = per if self.paused & {"*", name} else int(0.6 * per) if struck else 0
+            cells[name] = CellWindow(per, out, 40 if struck else 0, 1.5 if struck else 0.0)
+        out = sum(c.servers_out for c in cells.values())
+        return WindowStats(
+            self.now_s, self.phase, self.servers, out, 500, 500 * out // self.servers, 200, 0, 0.9, 0.0, cells
+        )
+
+    def carry_out(self, verb):
+        self.calls.append(verb)
+        match verb:
+            case verbs.Wait():
+                if self.tweak == "slow":
+                    time.sleep(30)
+                self.now_s += verb.for_s or 1.0
+                if verb.until == "faults-off":
+                    self.fault_on = False
+                return Waited(not (self.tweak == "never-clean" and verb.until == "clean"), verb.for_s or 1.0)
+            case verbs.Cut():
+                if verb.targets.servers == ["s-none"]:
+                    return 400, "targets.servers: 's-none' is not a server; it must be s-0000 to s-0099"
+                self.fault_on = True
+                self.state = "healthy" if self.tweak == "heals" else "stuck"
+                return CutOn("cut-1", self.servers // 4)
+            case verbs.AdminProbe() | verbs.AddCapacity():
+                if self.state == "stuck" and not self.paused and self.tweak != "open-door":
+                    return StepResult("unknown", verb.deadline_s or 4.0, "time-out")
+                return StepResult("done", 0.5)
+            case verbs.Pause():
+                self.paused.add(verb.cell)
+                return StepResult("done", 0.1)
+            case verbs.Resume():
+                self.paused.discard(verb.cell)
+                self.state = "healthy"
+                return StepResult("done", 0.1)
+            case verbs.LimitCpu() | verbs.Weight():
+                return StepResult("refused" if self.tweak == "refuses" else "done", 0.1, "no")
+            case verbs.Window():
+                return self.window()
+            case verbs.Faults():
+                if self.tweak == "rollback-raises" and self.phase == "watch":
+                    return 504, "faults: no answer"
+                on = [FaultState("cut-1", "cut", 25, 1.0)] if self.fault_on else []
+                return on + [FaultState(f"pause-{c}", "pause", 1, None) for c in sorted(self.paused)]
+            case verbs.MarkPhase():
+                self.phase = verb.name
+            case verbs.Stop():
+                self.stopped.set()
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        state = self.server.state
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        kind, _ = VERBS[self.path.strip("/")]
+        try:
+            answer = state.carry_out(msgspec.json.decode(body, type=kind))
+        except msgspec.DecodeError as error:
+            answer = 400, str(error)
+        status = 200
+        if isinstance(answer, tuple):
+            status, answer = answer[0], {"error": answer[1]}
+        data = msgspec.json.encode(answer)
+        with contextlib.suppress(BrokenPipeError):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    def address_string(self):
+        return "test"
+
+    def log_message(self, *args):
+        pass
+
+
+class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+@contextlib.contextmanager
+def serving(path, state):
+    """Serve a state on a unix socket while the block lasts."""
+    server = _Server(str(path), _Handler)
+    server.state = state
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+
+def main(config_path):
+    config = json.loads(Path(config_path).read_text())
+    out, tweak = Path(config["out"]), os.environ.get("FAKE_WORLD", "")
+    if tweak == "refuses-world":
+        print("fleet.servers: 7 is not allowed; it must be a multiple of 25", file=sys.stderr)
+        return 3
+    if tweak == "dies":
+        print("no memory left", file=sys.stderr)
+        return 9
+    state = State(cells=config["spec"]["cells"], tweak=tweak)
+    signal.signal(signal.SIGTERM, lambda *_: state.stopped.set())
+    with serving(out / "world.sock", state):
+        (out / "pid").write_text(str(os.getpid()))
+        print("ready", flush=True)
+        state.stopped.wait(60)
+    (out / "calls.json").write_bytes(msgspec.json.encode([[PATHS[type(c)], c] for c in state.calls]))
+    history = os.environ.get("FAKE_HISTORY")
+    if history:
+        (out / "history.ndjson").write_bytes(Path(history).read_bytes())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
