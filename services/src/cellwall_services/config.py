@@ -48,7 +48,8 @@ class HostConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class FrontendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The front end. ``replica_timeout_s`` bounds one replica's answer within a customer's request."""
+    """The front end. ``replica_timeout_s`` bounds one replica's answer within a customer's request.
+    ``table_partitions``: partitions of a new table and of each of its indexes (4 is a guess)."""
 
     name: str
     listen: str
@@ -56,6 +57,7 @@ class FrontendConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     data_dir: str
     replica_timeout_s: float = 0.8
     admin_timeout_s: float = 4.0
+    table_partitions: int = 4
     records: str
 
 

@@ -1,0 +1,81 @@
+"""The tables that this front end created or deleted, on disk: what a restart must know.
+
+Decides nothing. Keeps a table's whole definition, its state and, while a workflow is under way, the
+assignments it is about. SQLite with synchronous=NORMAL: it survives a kill, not a power loss. A deleted
+table leaves its id behind, so that a map that was read before does not show it again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from cellwall.errors import Refused
+from cellwall.model import Assignment, ServerId, TableId, TableInfo
+
+from .schema import Definition
+
+State = Literal["CREATING", "ACTIVE", "DELETING", "DELETED"]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """``targets``: the epoch that each server must confirm before the workflow is done."""
+
+    info: TableInfo
+    definition: Definition
+    state: State
+    assignments: dict[ServerId, list[Assignment]] = {}
+    targets: dict[ServerId, int] = {}
+
+
+class Ledger:
+    """All entries in memory, each change written through."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS tables (id TEXT PRIMARY KEY, entry BLOB NOT NULL)")
+            rows = self._db.execute("SELECT id, entry FROM tables ORDER BY id").fetchall()
+            self._entries = {table: msgspec.json.decode(raw, type=Entry) for table, raw in rows}
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise Refused(f"{path}: cannot be used as the ledger of tables ({error})") from None
+        self._live: dict[tuple[str, str], Entry] = {}
+        for entry in self._entries.values():
+            self._note(entry)
+
+    def get(self, table: TableId) -> Entry | None:
+        return self._entries.get(table)
+
+    def put(self, entry: Entry) -> None:
+        """On disk before in memory: a state that a customer sees outlives a kill."""
+        self._db.execute("INSERT OR REPLACE INTO tables VALUES (?, ?)", (entry.info.id, msgspec.json.encode(entry)))
+        self._entries[entry.info.id] = entry
+        self._note(entry)
+
+    def targets(self, table: TableId) -> dict[ServerId, int]:
+        return self._entries[table].targets
+
+    def live(self, customer: str, name: str) -> Entry | None:
+        """The customer's table of that name, unless it is deleted or this front end never changed it."""
+        return self._live.get((customer, name))
+
+    def live_names(self, customer: str) -> list[str]:
+        return [name for owner, name in self._live if owner == customer]
+
+    def unfinished(self) -> list[Entry]:
+        return [e for e in self._entries.values() if e.state in ("CREATING", "DELETING")]
+
+    def _note(self, entry: Entry) -> None:
+        key = entry.info.customer, entry.info.name
+        if entry.state != "DELETED":
+            self._live[key] = entry
+        elif key in self._live and self._live[key].info.id == entry.info.id:
+            del self._live[key]
+
+    def close(self) -> None:
+        self._db.close()
