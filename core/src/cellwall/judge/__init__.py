@@ -109,7 +109,7 @@ def _weigh(judge: Callable[[S, ClaimSpec], Finding], subject: S, claim: ClaimSpe
         id=claim.id,
         text=claim.text or KINDS[claim.id].text,
         outcome=finding.outcome,
-        value=finding.value,
+        value=None if finding.value is None else round(finding.value, 6),
         unit=claim.unit,
         bound=claim.bound,
         evidence=finding.evidence,

@@ -131,11 +131,15 @@ def _count(fault: Fault, name: str) -> int:
 def faults_after(case: Case, to_s: float) -> list[str]:
     """Faults on between the trigger's removal and ``to_s``. The pause is the runbook's cure, not a fault."""
     t0_s = case.need("t0_s")
-    return [
+    active = [
         f"{f.fault} {f.id}"
         for f, on_s, off_s in fault_spans(case.run)
         if f.fault != "pause" and on_s < to_s and (off_s is None or off_s > t0_s + EDGE_S)
     ]
+    # A fault whose beginning is not on record was on until its end.
+    begun = {f.id for f in case.run.faults if f.state == "on"}
+    ends = [f for f in case.run.faults if f.state == "off" and f.id not in begun]
+    return active + [f"{f.fault} {f.id}" for f in ends if f.fault != "pause" and f.t > t0_s + EDGE_S]
 
 
 def no_fault_active(case: Case, claim: ClaimSpec) -> Finding:
