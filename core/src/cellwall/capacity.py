@@ -25,7 +25,7 @@ class Costs(msgspec.Struct, frozen=True):
 
 # What one node needed on the machine this was written on (benchmarks/renewal.py prints them); used where
 # nothing was calibrated, that is by a simulation without a local run before it.
-TYPICAL = Costs(c_record_s=7.0e-6, c_request_s=5.0e-4)
+TYPICAL = Costs(c_record_s=4.4e-6, c_request_s=5.0e-4)
 
 
 def large_servers(spec: WorldSpec, fleet: Fleet) -> list[int]:
@@ -35,7 +35,13 @@ def large_servers(spec: WorldSpec, fleet: Fleet) -> list[int]:
 
 
 def total_cores(spec: WorldSpec, fleet: Fleet, costs: Costs) -> float:
-    """The CPU limit of the whole metadata service, q = N_large · n · c / (L · T), times the arm's factor.
+    """The CPU limit of the whole metadata service, times the arm's factor:
+
+        q = N_large · n · c / (L · T)  +  N_large · c0 / (T + mean retry wait)
+
+    The first term is research 07's. The second is what accepting the storm's requests costs, spent before any
+    record is read: without it the cost of a request decides what L means, and where c0 is large the control
+    with half the membership sticks too (DESIGN.md, decision 3).
 
     Refuses a limit below CORES_MIN and requests that cost more than REQUEST_SHARE_MAX of a large renewal.
     """
@@ -44,8 +50,13 @@ def total_cores(spec: WorldSpec, fleet: Fleet, costs: Costs) -> float:
     large = large_servers(spec, fleet)
     records = sum(fleet.target[s] for s in large)
     if not records:
-        raise Refused("fleet.large_share: 0 is not allowed without cpu.total_cores; the limit follows from large servers")
-    cores = records * costs.c_record_s / (spec.cpu.load_factor * spec.renewal.time_limit_s)
+        raise Refused(
+            "fleet.large_share: 0 is not allowed without cpu.total_cores; the limit follows from large servers"
+        )
+    renewal = spec.renewal
+    attempt_s = renewal.time_limit_s + (renewal.retry.wait_min_s + renewal.retry.wait_max_s) / 2
+    cores = records * costs.c_record_s / (spec.cpu.load_factor * renewal.time_limit_s)
+    cores += len(large) * costs.c_request_s / attempt_s
     if cores < CORES_MIN:
         raise Refused(
             f"fleet.large_records: {spec.fleet.large_records} gives a CPU limit of {cores:.2f} cores on this machine; "

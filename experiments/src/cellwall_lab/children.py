@@ -20,10 +20,9 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 try:
     # Loaded before any fork: between fork and exec a child should do as little as it can.
-    _LIBC: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
-    _LIBC.prctl  # noqa: B018 - raises where there is no such call
-except (OSError, AttributeError):  # not Linux: then a killed parent leaves its children to `doctor`
-    _LIBC = None
+    _PRCTL: Callable[..., int] | None = ctypes.CDLL(None, use_errno=True).prctl
+except (OSError, AttributeError):  # not Linux: a parent killed by SIGKILL leaves its children running
+    _PRCTL = None
 
 Output = int | IO[bytes] | None
 
@@ -32,8 +31,8 @@ def die_with_parent(parent_pid: int) -> Callable[[], None]:
     """A ``preexec_fn``: this child gets SIGTERM when the thread that started it ends."""
 
     def set_death_signal() -> None:
-        if _LIBC is not None:
-            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if _PRCTL is not None:
+            _PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent_pid:  # the parent died before the line above
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -47,6 +46,7 @@ def start(
     stderr: Output = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, stdin closed. Call it from a thread that lives as long as the child."""
     return subprocess.Popen(
@@ -56,8 +56,9 @@ def start(
         stderr=stderr,
         env=None if env is None else dict(env),
         cwd=cwd,
+        pass_fds=pass_fds,
         start_new_session=True,
-        preexec_fn=die_with_parent(os.getpid()),
+        preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - two system calls, no lock, no import
     )
 
 

@@ -74,7 +74,7 @@ class Engine:
                 await self._work.wait()
                 continue
             try:
-                answers = await store.execute(command for _, _, commands in turns for command in commands)
+                answers = await store.execute([command for _, _, commands in turns for command in commands])
             except CellwallError as error:
                 for request, _, _ in turns:
                     self._end(request, error)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from cellwall.errors import Refused
-from cellwall.model import Assignment, CellId, TableInfo
+from cellwall.model import Assignment, CellId, TableInfo, hash_slice
 
 from ..wire import TableChange
 from . import store
@@ -38,6 +38,24 @@ class NotFound(Refused):
     """The store holds no such thing; answered with 404."""
 
 
+def misfit(assignment: Assignment, tables: dict[str, TableInfo], epoch: int) -> str | None:
+    """Why a record cannot be true, given its table and its server's epoch; None if it can. A membership with
+    such a record is not sent: a server would act on it."""
+    info = tables.get(assignment.table)
+    if info is None:
+        return "belongs to no known table"
+    partitions = info.partitions
+    if assignment.index:
+        partitions = next((index.partitions for index in info.indexes if index.name == assignment.index), 0)
+    if not 0 <= assignment.partition < partitions:
+        return f"its {assignment.index or 'table'} has {partitions} partitions"
+    if (assignment.lo, assignment.hi) != hash_slice(assignment.partition, partitions):
+        return f"does not own [{assignment.lo}, {assignment.hi})"
+    if not assignment.born <= assignment.epoch <= epoch:
+        return f"born in {assignment.born}, assigned in {assignment.epoch}, but the server's epoch is {epoch}"
+    return None
+
+
 class MembershipJob:
     """Look the server up, read its tables, read and bundle its list page by page."""
 
@@ -55,9 +73,10 @@ class MembershipJob:
     def want(self) -> list[Command]:
         if self._head is None:
             return [store.read_head(self.server)]
+        page = store.read_page(self.server, self.records, self._page)
         if self._tables is None:
-            return [store.read_tables(self._names)] if self._names else []
-        return [store.read_page(self.server, self.records, self._page)]
+            return [store.read_tables(self._names), page] if self._names else [page]
+        return [page]
 
     def take(self, answers: list[Any]) -> bool:
         if self._head is None:
@@ -66,12 +85,11 @@ class MembershipJob:
                 raise NotFound(f"no server {self.server} in {self._cell}")
             self._head = (int(epoch), int(confirmed), int(count))
             self._names = _decode_names(names)
-            return False
+            return self._head[2] == 0 and self._finish()
         if self._tables is None:
-            bodies = answers[0] if answers else []
+            bodies = answers[0] if self._names else []
             self._tables = {info.id: info for info in map(_decode_table, filter(None, bodies))}
-        else:
-            self._bundle(answers[0])
+        self._bundle(answers[-1])
         return self.records >= self._head[2] and self._finish()
 
     def _bundle(self, rows: list[bytes]) -> None:
@@ -81,10 +99,8 @@ class MembershipJob:
         tables, out = self._tables, self._rows
         for stored in rows:
             assignment = _decode_row(store.row_body(stored))
-            if assignment.table not in tables:
-                raise Refused(f"{self.server}: {assignment.key} belongs to no known table")
-            if assignment.epoch > self._head[0]:
-                raise Refused(f"{self.server}: {assignment.key} is of epoch {assignment.epoch} > {self._head[0]}")
+            if reason := misfit(assignment, tables, self._head[0]):
+                raise Refused(f"{self.server}: {assignment.key}: {reason}")
             out.append(_encode(assignment))
         self.records += len(rows)
 
@@ -98,7 +114,7 @@ class MembershipJob:
             epoch,
             confirmed,
             count,
-            _encode(self._tables),
+            _encode(self._tables or {}),
             b",".join(self._rows),
         )
         self._rows = []
