@@ -293,8 +293,10 @@ def test_placed_table_described_and_deleted(front: Any, world: Any) -> None:
     described = W.wait_until(lambda: erin.list_tables()["TableNames"]) and erin.describe_table(TableName="old")["Table"]
     assert described["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
     assert described["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    world.renewing = False
     erin.delete_table(TableName="old")
-    erin.delete_table(TableName="old")
+    assert erin.delete_table(TableName="old")["TableDescription"]["TableStatus"] == "DELETING"
+    world.renewing = True
     W.wait_until(lambda: erin.list_tables()["TableNames"] == [])
     assert not any(a.table == table.id for records in world.lists.values() for a in records)
 

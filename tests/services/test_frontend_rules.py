@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,14 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellwall.errors import Refused
+from cellwall.errors import Refused, Unavailable
 from cellwall.keys import canonical_number
 from cellwall.model import CellEntry, CellMap, ServerEntry, TableInfo
 from cellwall.quorum import Version
+from cellwall_services.config import FrontendConfig, load
 from cellwall_services.frontend import placing, protocol, schema, values
+from cellwall_services.frontend.__main__ import serve
 from cellwall_services.frontend.catalog import Catalog, CellTables
 from cellwall_services.frontend.clock import AHEAD_MS, Clock
 from cellwall_services.frontend.errors import ApiError, SerializationError, ValidationError
+from cellwall_services.frontend.ledger import Entry, Ledger
 
 # ---------------------------------------------------------------- attribute values
 
@@ -314,26 +319,67 @@ def test_clock_is_written_seldom(tmp_path: Path) -> None:
         Clock(tmp_path / "clock", "f")
 
 
+def test_what_cannot_be_kept_is_refused_and_not_lost(tmp_path: Path) -> None:
+    """A full disk, as far as a test can have one: the folder is gone, the database closed."""
+    (tmp_path / "data").mkdir()
+    clock = Clock(tmp_path / "data" / "clock", "f", lambda: 1_000_000)
+    (tmp_path / "data").rmdir()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="clock"):
+            clock.next()
+    ledger = Ledger(tmp_path / "tables.sqlite")
+    new = definition()
+    assert isinstance(new, protocol.CreateTable)
+    entry = Entry(schema.table_info(new, "t-1", "alice", 4, 1.0), new, "CREATING")
+    ledger.close()
+    with pytest.raises(Unavailable, match="ledger"):
+        ledger.put(entry)
+    assert ledger.live("alice", "visits") is None
+    ledger = Ledger(tmp_path / "tables.sqlite")
+    ledger.put(entry)
+    ledger.close()
+    ledger = Ledger(tmp_path / "tables.sqlite")
+    assert ledger.unfinished() == [entry] and ledger.live_names("alice") == ["visits"]
+    ledger.put(msgspec.structs.replace(entry, state="DELETED"))
+    assert ledger.unfinished() == [] and ledger.live("alice", "visits") is None
+    ledger.close()
+    (tmp_path / "broken.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(Refused, match=r"broken\.sqlite"):
+        Ledger(tmp_path / "broken.sqlite")
+
+
 # ---------------------------------------------------------------- settings
+
+
+def config_file(tmp_path: Path, **changes: Any) -> str:
+    (tmp_path / "map.json").write_bytes(msgspec.json.encode(CellMap(1, {}, {})))
+    config = {"name": "f", "listen": "127.0.0.1:1", "map_path": str(tmp_path / "map.json")}
+    config |= {"data_dir": str(tmp_path / "data"), "records": str(tmp_path / "r.ndjson")}
+    (tmp_path / "c.json").write_text(json.dumps(config | changes))
+    return str(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"listen": "nowhere"}, "nowhere"),
-        ({"listen": "203.0.113.1:1"}, "listen"),  # TEST-NET-3: no machine has it, so it cannot be bound
         ({"map_path": "absent.json"}, "absent.json"),
         ({"table_partitions": 0}, "table_partitions"),
         ({"name": "a/b"}, "name"),
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_wrong_settings_end_with_one_line_and_status_3(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
-    (tmp_path / "map.json").write_bytes(msgspec.json.encode(CellMap(1, {}, {})))
-    config = {"name": "f", "listen": "127.0.0.1:1", "map_path": str(tmp_path / "map.json")}
-    config |= {"data_dir": str(tmp_path / "data"), "records": str(tmp_path / "r.ndjson")}
-    (tmp_path / "c.json").write_text(json.dumps(config | changes))
-    command = [sys.executable, "-m", "cellwall_services.frontend", str(tmp_path / "c.json")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+async def test_wrong_settings_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(Refused, match=named):
+        await serve(load(FrontendConfig, [config_file(tmp_path, **changes)]), asyncio.Event())
+
+
+def test_a_port_that_cannot_be_bound_ends_with_one_line_and_status_3(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "cellwall_services.frontend", config_file(tmp_path, listen=listen)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert ended.returncode == 3
-    assert named in ended.stderr and len(ended.stderr.splitlines()) == 1
+    assert listen in ended.stderr and len(ended.stderr.splitlines()) == 1

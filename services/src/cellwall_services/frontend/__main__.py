@@ -86,7 +86,10 @@ async def serve(config: FrontendConfig, stop: asyncio.Event) -> None:
             # A background task never ends by itself: if one does, it has failed, and so must we.
             ended, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
-                task.result()
+                try:
+                    task.result()
+                except OSError as error:  # a run without records is no evidence: say so and end
+                    raise Refused(f"records: {config.records!r} cannot be written ({error.strerror})") from None
         finally:
             await runner.cleanup()
             await workflows.close()

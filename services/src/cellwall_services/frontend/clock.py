@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cellwall.errors import Refused
+from cellwall.errors import Refused, Unavailable
 from cellwall.quorum import Version, tick
 
 AHEAD_MS = 10_000  # guess: one small file write every ten seconds
@@ -30,10 +30,12 @@ class Clock:
         self._last = Version(self._bound_ms, 0, writer)
 
     def next(self) -> Version:
+        """A version higher than all before. `Unavailable` if its bound cannot be kept (a full disk)."""
         self._last = tick(self._last, self._now_ms(), self._writer)
         if self._last.ms >= self._bound_ms:
-            self._bound_ms = self._last.ms + AHEAD_MS
-            _write(self._path, self._bound_ms)
+            bound_ms = self._last.ms + AHEAD_MS
+            _write(self._path, bound_ms)
+            self._bound_ms = bound_ms
         return self._last
 
     def observe(self, seen: Version | None) -> None:
@@ -54,5 +56,8 @@ def _read(path: Path) -> int:
 
 def _write(path: Path, bound_ms: int) -> None:
     part = path.with_suffix(".part")
-    part.write_text(f"{bound_ms}\n")
-    part.replace(path)
+    try:
+        part.write_text(f"{bound_ms}\n")
+        part.replace(path)
+    except OSError as error:
+        raise Unavailable(f"{path}: cannot be written ({error.strerror})") from None

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from cellwall.errors import Refused
+from cellwall.errors import Refused, Unavailable
 from cellwall.model import Assignment, ServerId, TableId, TableInfo
 
 from .schema import Definition
@@ -37,12 +37,16 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise Refused(f"{path}: cannot be opened ({error})") from None
+        try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS tables (id TEXT PRIMARY KEY, entry BLOB NOT NULL)")
             rows = self._db.execute("SELECT id, entry FROM tables ORDER BY id").fetchall()
             self._entries = {table: msgspec.json.decode(raw, type=Entry) for table, raw in rows}
         except (sqlite3.Error, msgspec.DecodeError) as error:
+            self._db.close()
             raise Refused(f"{path}: cannot be used as the ledger of tables ({error})") from None
         self._live: dict[tuple[str, str], Entry] = {}
         for entry in self._entries.values():
@@ -52,8 +56,12 @@ class Ledger:
         return self._entries.get(table)
 
     def put(self, entry: Entry) -> None:
-        """On disk before in memory: a state that a customer sees outlives a kill."""
-        self._db.execute("INSERT OR REPLACE INTO tables VALUES (?, ?)", (entry.info.id, msgspec.json.encode(entry)))
+        """On disk before in memory: a state that a customer sees outlives a kill. `Unavailable` if it cannot."""
+        row = entry.info.id, msgspec.json.encode(entry)
+        try:
+            self._db.execute("INSERT OR REPLACE INTO tables VALUES (?, ?)", row)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the ledger of tables cannot be written ({error})") from None
         self._entries[entry.info.id] = entry
         self._note(entry)
 

@@ -8,6 +8,7 @@ old map in force and is tried again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from pathlib import Path
@@ -23,7 +24,8 @@ from .metrics import Metrics
 
 POLL_FILE_S = 0.2  # as the storage hosts do
 POLL_VERSION_S = 2.0  # guess: a new table is known elsewhere after two seconds
-_RETRY_S = 0.5  # guess: between attempts of the first load
+PARTITION_ATTEMPTS = 3  # guess
+_RETRY_S = 0.5  # guess: between attempts
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +148,7 @@ class MapLoader:
             raise Unavailable(f"{cell}: is not in the cell map")
         found = CellTables(-1, {}, {}, {}, {})
         for partition in range(len(entry.owners)):
-            body = await self._admin.partition_map(cell, partition)
+            body = await self._fetch(cell, partition)
             try:
                 part = _decode_map(body)
                 # The lowest counts: a change between two partitions must be seen as one by the next poll.
@@ -158,6 +160,14 @@ class MapLoader:
                 raise Unavailable(f"{cell}: map of partition {partition}: {error}") from None
         found.version = max(found.version, 0)
         return found
+
+    async def _fetch(self, cell: CellId, partition: int) -> bytes:
+        """One partition, tried a few times: beginning the whole cell anew would cost its node far more."""
+        for _ in range(PARTITION_ATTEMPTS - 1):
+            with contextlib.suppress(CellwallError):
+                return await self._admin.partition_map(cell, partition)
+            await asyncio.sleep(_RETRY_S)
+        return await self._admin.partition_map(cell, partition)
 
     def _take(self, found: CellTables, membership: _Membership) -> None:
         found.epochs[membership.server] = membership.epoch

@@ -66,7 +66,12 @@ class Workflows:
     def start(self, entry: Entry) -> None:
         task = asyncio.create_task(self._run(entry), name=f"{entry.state} {entry.info.id}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("workflow %s failed", task.get_name(), exc_info=task.exception())
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -99,11 +104,11 @@ class Workflows:
             await self._until_done(f"activate {info.id} in {cell}", step)
             self._loader.changed_by_us(cell)
             self._catalog.add(cell, info, routes(placed))
-        self._ledger.put(Entry(info, entry.definition, "ACTIVE"))
+        await self._keep(Entry(info, entry.definition, "ACTIVE"))
 
     async def _delete(self, entry: Entry) -> None:
         await self._change_and_confirm(entry, remove=True)
-        self._ledger.put(Entry(entry.info, entry.definition, "DELETED"))
+        await self._keep(Entry(entry.info, entry.definition, "DELETED"))
         self._catalog.remove(entry.info)
 
     async def _change_and_confirm(self, entry: Entry, *, remove: bool) -> None:
@@ -136,8 +141,14 @@ class Workflows:
         before = await self._until_done(f"epochs in {cell}", partial(self._admin.confirmed, cell, placed))
         known = self._catalog.cells[cell].epochs if cell in self._catalog.cells else {}
         target = {s: max(before.get(s, 0), known.get(s, 0)) + 1 for s in placed}
-        self._ledger.put(msgspec.structs.replace(entry, targets=self._ledger.targets(entry.info.id) | target))
+        await self._keep(msgspec.structs.replace(entry, targets=self._ledger.targets(entry.info.id) | target))
         return target
+
+    async def _keep(self, entry: Entry) -> None:
+        async def step() -> None:
+            self._ledger.put(entry)
+
+        await self._until_done(f"ledger {entry.info.id}", step)
 
     async def _until_done(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
         """Repeat a step until the metadata service has done it."""
