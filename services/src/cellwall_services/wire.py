@@ -58,7 +58,7 @@ class Got(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a replica did nothing: disqualified, not-assigned, no-such-server, corrupt."""
+    """Why a replica did nothing: disqualified, not-assigned, no-such-server, corrupt, storage (disk full, unreadable)."""
 
     reason: str
 

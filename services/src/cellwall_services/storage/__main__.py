@@ -7,7 +7,6 @@ on SIGTERM or SIGINT every record and every acknowledged write is on its way to 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import re
@@ -25,13 +24,15 @@ from cellwall.errors import Refused
 
 from ..config import HostConfig, host_port, load
 from ..records import Recorder, sample_vitals
-from .agents import Agents, Server
+from .agents import Agents
 from .api import Api
 from .calls import Calls
 from .engine import Store
 from .gate import Gate
 from .mapfile import LOOK_EVERY_S, MapFile
 from .metrics import Metrics
+from .renew import Renewer
+from .server import Server
 
 FILES_PER_SERVER = 2  # the SQLite file and its log
 FILES_BESIDE = 2048  # one connection a renewal, the front end's, peers' (guess)
@@ -98,28 +99,34 @@ async def run(config: HostConfig) -> None:
         cut=lambda: sum(gate.is_cut(name) for name in servers),
     )
     calls = Calls()
-    agents = Agents(servers, config.renewal, now_s, gate, calls, recorder, metrics)
+    agents = Agents(servers, config.renewal, now_s, gate, Renewer(calls, metrics), recorder, metrics)
     runner = web.AppRunner(
         Api(agents, gate, map_file, metrics, now_s).app(), access_log=None, shutdown_timeout=SHUTDOWN_S
     )
+    writing = asyncio.create_task(recorder.run())
+    await asyncio.sleep(0)  # it closes the file, and only a task that has begun can
     background: list[asyncio.Task[None]] = []
     try:
         await listen(runner, config.listen)
         background = [
-            asyncio.create_task(recorder.run()),
             asyncio.create_task(sample_vitals(recorder, config.name)),
             asyncio.create_task(follow(map_file, agents)),
         ]
         await ended.wait()
     finally:
+        await end(background)
         await runner.cleanup()
         await agents.stop()
         await calls.close()
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await end([writing])
         for server in servers.values():
             server.store.close()
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def listen(runner: web.AppRunner, address: str) -> None:
@@ -134,10 +141,9 @@ async def listen(runner: web.AppRunner, address: str) -> None:
 
 async def follow(map_file: MapFile, agents: Agents) -> None:
     while True:
-        with contextlib.suppress(FileNotFoundError):
-            found = map_file.look()
-            if found is not None:
-                agents.map_changed(found)
+        found = map_file.look()
+        if found is not None:
+            agents.map_changed(found)
         await asyncio.sleep(LOOK_EVERY_S)
 
 

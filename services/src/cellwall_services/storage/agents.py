@@ -1,84 +1,28 @@
 """The renewal agents of one host: carries out what `cellwall.renewal` decides, for every server.
 
-Acts, and is the only module of the package that does on its own account: asks, verifies, keeps the
-timers, writes the history. Never decides when to ask or when a server leaves service. Invariants: one
-timer and at most one attempt a server; one `history.Renewal` per attempt, whatever became of it.
+Acts: starts attempts, keeps the timers, takes servers in and out of service, writes the history. Never
+decides when to ask or when a server leaves service. Invariants: one timer and at most one attempt a
+server; one `history.Renewal` per attempt, whatever became of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import random
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from cellwall import history, renewal
-from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
-from cellwall.model import CellEntry, CellMap, NodeId, RenewalPolicy, ServerEntry, ServerId
+from cellwall.model import CellMap, RenewalPolicy, ServerId
 
 from ..records import Recorder
 from ..wire import ServerState
-from .calls import Calls, Meter
-from .engine import Declined, Store
 from .gate import Gate
-from .membership import Answer, Slim, assignments, compare, read
+from .membership import Answer
 from .metrics import Metrics
-from .replicate import replicate
+from .renew import Failure, Renewer
+from .server import Attempt, Server
 
 log = logging.getLogger(__name__)
-
-TRACE_RECORDS = 200  # wire: "at most 200"
-PORTION = 500  # partitions created or dropped between two yields: below 2 ms of the loop
-
-
-class Failure(Exception):
-    """An attempt came to nothing; ``reason`` as in `history.Renewal`. Stays within this module."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Attempt:
-    """One renewal under way."""
-
-    __slots__ = ("asked_s", "meter", "number", "task")
-
-    def __init__(self, number: int, asked_s: float) -> None:
-        self.number = number
-        self.asked_s = asked_s
-        self.meter = Meter()
-        self.task: asyncio.Task[None] | None = None
-
-
-class Server:
-    """One logical storage server: its agent's state and what hangs on it."""
-
-    __slots__ = (
-        "agent", "attempt", "count", "entry", "id", "not_before_s", "paced", "reason", "rng", "store", "timer",
-        "trace", "verified",
-    )  # fmt: skip
-
-    def __init__(self, server: ServerId, seed: int, store: Store) -> None:
-        self.id = server
-        self.agent = renewal.Agent()
-        self.rng = random.Random(f"{seed}:{server}")
-        self.store = store
-        self.entry: ServerEntry | None = None
-        self.reason = "start"
-        self.count = 0
-        self.verified: tuple[int, bytes] | None = None  # epoch and digest of the list that local data match
-        self.paced = (0.0, 0.0)  # the re-entry for which ``not_before_s`` was drawn: from, over
-        self.not_before_s = 0.0
-        self.timer: asyncio.TimerHandle | None = None
-        self.attempt: Attempt | None = None
-        self.trace: deque[history.Renewal | history.Availability] = deque(maxlen=TRACE_RECORDS)
-
-    @property
-    def cell(self) -> str:
-        return "" if self.entry is None else self.entry.cell
 
 
 class Agents:
@@ -90,7 +34,7 @@ class Agents:
         policy: RenewalPolicy,
         now_s: Callable[[], float],
         gate: Gate,
-        calls: Calls,
+        renewer: Renewer,
         recorder: Recorder,
         metrics: Metrics,
     ) -> None:
@@ -98,7 +42,7 @@ class Agents:
         self._policy = policy
         self._now_s = now_s
         self._gate = gate
-        self._calls = calls
+        self._renewer = renewer
         self._recorder = recorder
         self._metrics = metrics
         self._map = CellMap(0, {}, {})
@@ -200,8 +144,12 @@ class Agents:
     # ------------------------------------------------------------ one attempt
 
     async def _attempt(self, server: Server, attempt: Attempt, limit_s: float) -> None:
+        def retrieved(answer: Answer) -> bool:
+            self._send(server, renewal.Retrieved(attempt.number, answer.epoch))
+            return server.agent.asking == attempt.number
+
         try:
-            answer = await self._renew(server, attempt, limit_s)
+            answer = await self._renewer.renew(server, attempt, limit_s, self._map, retrieved)
         except Failure as failure:
             self._finish(server, attempt, failure.reason, 0)
             self._send(server, renewal.Failed(attempt.number, failure.reason))
@@ -216,67 +164,8 @@ class Agents:
         self._finish(server, attempt, "", answer.count)
         self._send(server, renewal.Verified(attempt.number))
         del answer  # it holds the whole body
-        if lacks_confirmation:
-            await self._confirm(server, epoch, limit_s)
-
-    async def _renew(self, server: Server, attempt: Attempt, limit_s: float) -> Answer:
-        """Ask, read, verify. Every error of the core becomes the reason of a `Failure` here."""
-        try:
-            cell, node = self._node(server)
-            answer = read(await self._calls.membership(cell, node, server.id, limit_s, attempt.meter), server.id)
-            version = (answer.epoch, answer.digest())
-            # The usual renewal: the list that local data were found to match, and nothing lost since.
-            unchanged = version == server.verified and len(server.store.held) == answer.count
-            assigned = {} if unchanged else assignments(answer)
-        except Unknown:
-            raise Failure("time-out") from None
-        except Declined:
-            raise Failure("verify") from None
-        except Unavailable:
-            raise Failure("unreachable") from None
-        except Refused as error:
-            log.warning("%s", error)
-            raise Failure("mismatch") from None
-        self._send(server, renewal.Retrieved(attempt.number, answer.epoch))
-        if server.agent.asking != attempt.number:
-            raise Failure("stale-epoch")
-        if not unchanged:
-            try:
-                await self._verify(server, assigned, answer.confirmed)
-            except CellwallError as error:
-                log.warning("%s: %s", server.id, error)
-                raise Failure("verify") from None
-            server.verified, server.count = version, answer.count
-        return answer
-
-    async def _verify(self, server: Server, assigned: Mapping[str, Slim], confirmed: int) -> None:
-        """Make local data match: create, drop, replicate. Raises if something is still lacking."""
-        work = compare(assigned, confirmed, server.store.held)
-        for names in portions(list(work.create)):
-            server.store.create({name: work.create[name] for name in names})
-            await asyncio.sleep(0)
-        for names in portions(work.drop):
-            server.store.drop(names)
-            await asyncio.sleep(0)
-        if work.fetch:
-            still = await replicate(server.id, work.fetch, server.store, self._map, self._calls)
-            self._metrics.replicated.inc(len(work.fetch) - still)
-            if still:
-                raise Unavailable(f"{still} of {len(work.fetch)} lacking partitions could not be replicated")
-
-    async def _confirm(self, server: Server, epoch: int, limit_s: float) -> None:
-        """Best effort: what is not confirmed now is after the next renewal."""
-        if self._gate.refuses(server.id):
-            return
-        with contextlib.suppress(CellwallError):
-            cell, node = self._node(server)
-            await self._calls.confirm(cell, node, server.id, epoch, limit_s)
-
-    def _node(self, server: Server) -> tuple[CellEntry, NodeId]:
-        cell = None if server.entry is None else self._map.cells.get(server.entry.cell)
-        if server.entry is None or cell is None:
-            raise Unavailable(f"{server.id}: not in map version {self._map.version}")
-        return cell, self._calls.node_for(cell, server.entry.partition)
+        if lacks_confirmation and not self._gate.refuses(server.id):
+            await self._renewer.confirm(server, epoch, limit_s, self._map)
 
     # ------------------------------------------------------------ what is left behind
 
@@ -309,8 +198,3 @@ class Agents:
         )
         server.trace.append(record)
         self._recorder.add(record)
-
-
-def portions(names: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), PORTION):
-        yield names[start : start + PORTION]

@@ -17,11 +17,12 @@ from aiohttp import web
 from cellwall.errors import Refused
 
 from ..wire import Cut, CutState, Export, Get, Put, Refusal
-from .agents import Agents, Server
+from .agents import Agents
 from .engine import Declined
 from .gate import Gate
 from .mapfile import MapFile
 from .metrics import Metrics
+from .server import Server
 
 BODY_MAX_BYTES = 4 << 20  # an item has at most 400 KB (the protocol's limit), an export names 100 partitions; guess
 

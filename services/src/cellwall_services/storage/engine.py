@@ -113,6 +113,12 @@ class Store:
         self._held.update(partitions)
         self._lost.difference_update(partitions)
 
+    def withhold(self, names: Iterable[str]) -> None:
+        """Refuse these until `create` says that they are whole again; their rows stay."""
+        with self._border():
+            for name in names:
+                self._lose(name, ())
+
     def drop(self, names: Iterable[str]) -> None:
         """Forget partitions and their items."""
         gone = [(name,) for name in names]
@@ -134,7 +140,7 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
             with self._border():
-                db = sqlite3.connect(self._path, isolation_level=None, cached_statements=16)
+                db = sqlite3.connect(self._path, isolation_level=None, cached_statements=16, timeout=0)
                 try:
                     # A second process on the same files is refused by the lock; it also saves the -shm file.
                     db.execute("PRAGMA locking_mode = EXCLUSIVE")
