@@ -227,5 +227,13 @@ def _samples(story: Story) -> Iterable[Record]:
 
 @pytest.fixture(scope="session")
 def story() -> Callable[..., list[Record]]:
-    """Build a story: story("healed", arm="double-cpu")."""
-    return lambda kind="stuck", **options: build(Story(kind, **options))
+    """Build a story: story("healed", arm="double-cpu"). Built once each; the list is the caller's own."""
+    built: dict[object, list[Record]] = {}
+
+    def tell(kind: str = "stuck", **options: object) -> list[Record]:
+        key = (kind, *sorted(options.items()))
+        if key not in built:
+            built[key] = build(Story(kind, **options))  # type: ignore[arg-type]
+        return built[key][:]
+
+    return tell

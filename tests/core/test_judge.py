@@ -203,6 +203,8 @@ SABOTAGE: list[tuple[str, str, str, str, Sabotage]] = [
      change(Step, lambda s: s.step == "add-capacity" and s.t < PAUSE, outcome="refused", reason="unreachable")),
     ("refused on the deadline", "stuck", "capacity-locked-out", "held",
      change(Step, lambda s: s.step == "add-capacity" and s.t < PAUSE, outcome="refused", reason="time-out")),
+    ("lost connections", "stuck", "capacity-locked-out", "broken",
+     change(Step, lambda s: s.step == "add-capacity" and s.t < PAUSE, reason="connection lost")),
     ("skipped attempts", "stuck", "capacity-locked-out", "unknown",
      change(Step, lambda s: s.step == "add-capacity" and s.t < PAUSE, skipped=True)),
     ("slow before", "stuck", "capacity-locked-out", "broken",
@@ -214,6 +216,8 @@ SABOTAGE: list[tuple[str, str, str, str, Sabotage]] = [
      change(CpuLimit, lambda c: c.t >= PAUSE, cpu_s=lambda c: c.cpu_s + 0.3 * (c.t - PAUSE))),
     ("load falls late", "stuck", "load-relieved", "broken",
      change(CpuLimit, lambda c: c.t >= PAUSE, cpu_s=lambda c: c.cpu_s + 0.3 * (min(c.t, 1112) - PAUSE))),
+    ("a failed attempt's node", "stuck", "load-relieved", "held",
+     add(*(CpuLimit(t=1080 + i, node="spare", limit_cores=0.4, cpu_s=0.4 * i, stopped_ratio=0) for i in range(9)))),
     ("samples end", "stuck", "load-relieved", "unknown",
      lambda rs: [r for r in rs if not (isinstance(r, CpuLimit) and r.t > PAUSE + 5)]),
     ("customers served in the pause", "stuck", "cure-hurts", "broken",
@@ -221,6 +225,9 @@ SABOTAGE: list[tuple[str, str, str, str, Sabotage]] = [
     ("short pause", "stuck", "cure-hurts", "unknown", change(Phase, lambda p: p.name == "re-entry", t=1107.0)),
     ("capacity refused", "stuck", "capacity-added", "broken",
      change(Step, lambda s: s.step == "add-capacity", outcome="refused")),
+    ("capacity added early", "stuck", "capacity-added", "held",
+     both(drop(Step, step="add-capacity"), add(step("add-capacity", 1090)))),
+    ("no attempt", "stuck", "capacity-added", "unknown", drop(Step, step="add-capacity")),
     ("capacity unknown", "stuck", "capacity-added", "unknown",
      change(Step, lambda s: s.step == "add-capacity", outcome="unknown")),
     ("errors at the end", "stuck", "recovered", "broken", change(Request, between(1190, 1191), **FAIL)),
@@ -359,22 +366,24 @@ def test_an_experiment_is_judged_over_its_arms(story: Story) -> None:
         ],
         arms,
     )
-    start = verdict.opening("september-2015", "local", 1, arms)
     runs = {"monolith": read(story()), "cells-4": read(story("contained", arm="cells-4"))}
-    whole = judge.judge_experiment(start, runs, claims)
-    assert (whole.outcome, [a.name for a in whole.arms]) == ("held", [*arms, judge.ACROSS])
-    assert whole.versions == {"cellwall": "0"} and whole.calibration == {"c_record_s": 7e-6}
-    assert verdict.decode(verdict.encode(whole)) == whole
-    # The same cells under another trigger prove nothing.
-    runs["cells-4"] = read(story("spread", arm="cells-4"))
-    assert judge.judge_experiment(start, runs, claims).arms[2].outcome == "broken"
-    # An arm that is still to run leaves the whole unknown; one that was never asked for does not.
-    del runs["cells-4"]
-    half = judge.judge_experiment(start, runs, claims)
-    assert (half.outcome, half.arms[0].outcome) == ("unknown", "held")
-    assert half.arms[2].claims[0].evidence == "no history of cells-4"
-    alone = judge.judge_experiment(verdict.opening("e", "local", 1, ["monolith"]), runs, claims)
-    assert (alone.outcome, [a.name for a in alone.arms]) == ("held", ["monolith"])
+    found = [judge.judge_arm(run, arm, claims) for arm, run in runs.items()]
+    across = judge.judge_cross(runs, claims)
+    assert across is not None and across.name == judge.ACROSS
+    whole = verdict.conclude(verdict.opening("september-2015", "local", 1, arms), [*found, across], {}, {})
+    assert {a.name: a.outcome for a in whole.arms} == {"monolith": "held", "cells-4": "held", judge.ACROSS: "held"}
+    assert whole.outcome == "held" and verdict.decode(verdict.encode(whole)) == whole
+    assert whole.arms[1].claims[1].text == "One cell"
+
+
+def test_arms_under_another_trigger_prove_nothing(story: Story) -> None:
+    claims = judge.claims([{"id": "same-trigger"}], ["monolith", "cells-4"])
+    runs = {"monolith": read(story()), "cells-4": read(story("spread", arm="cells-4"))}
+    broken = judge.judge_cross(runs, claims)
+    missing = judge.judge_cross({"monolith": runs["monolith"]}, claims)
+    assert broken is not None and broken.outcome == "broken"
+    assert missing is not None and missing.claims[0].evidence == "no history of cells-4"
+    assert judge.judge_cross(runs, []) is None
 
 
 def test_judging_again_gives_the_same_bytes(story: Story) -> None:

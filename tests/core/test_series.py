@@ -206,11 +206,27 @@ def test_cpu_sums_nodes_and_a_new_one_counts_from_its_first_sample() -> None:
     assert [b.limit_cores for b in series.cpu(run, 1, 5)] == [0.5, 0.5, 1.0, 1.0]
 
 
-def test_cpu_beyond_the_samples_is_unknown_not_idle() -> None:
-    run = series.read([limit("a", t, 0.2 * t) for t in range(4)] + [limit("b", t, 0.2 * t) for t in range(9)])
+def test_cpu_of_a_node_that_ended_counts_to_its_end() -> None:
+    run = series.read([limit("a", t, 0.2 * t) for t in range(4)] + [limit("b", t, 0.1 * t) for t in range(9)])
     bins = series.cpu(run, 0, 8)
-    assert bins[2].ratio == pytest.approx(0.4)
-    assert bins[6].ratio is None and series.cpu(series.read([]), 0, 1)[0].ratio is None
+    assert (bins[2].cores, bins[2].limit_cores) == (pytest.approx(0.3), 1.0)
+    assert (bins[6].cores, bins[6].limit_cores) == (pytest.approx(0.1), 0.5)
+
+
+def test_cpu_beyond_the_samples_is_unknown_not_idle() -> None:
+    run = series.read([limit("a", t, 0.2 * t) for t in range(4)])
+    assert [b.ratio is None for b in series.cpu(run, -2, 7)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert series.cpu(series.read([]), 0, 1)[0].ratio is None
 
 
 @given(st.lists(st.floats(0, 10), max_size=200), st.sampled_from([0.5, 0.9, 0.99]))

@@ -230,31 +230,35 @@ class CpuBin(msgspec.Struct, frozen=True):
 def cpu(run: Run, from_s: float, to_s: float, bin_s: float = 1.0) -> list[CpuBin]:
     """CPU used per interval, from the limiter's cumulative readings, interpolated between samples.
 
-    A bin counts only if every node that had begun by its end, and not ended, is sampled on both sides
-    of it (a gap is unknown, not idle); a node that begins inside it spent nothing before.
+    The limiter samples all nodes at once, so a node that is missing from its later samples has ended (an
+    attempt to add one that failed); bins that no sample reaches are unknown, not idle.
     """
     nodes: dict[str, list[CpuLimit]] = {}
     for sample in run.limits:
         nodes.setdefault(sample.node, []).append(sample)
+    last_s = run.limits[-1].t if run.limits else -math.inf
     bins = []
     for t in starts(from_s, to_s, bin_s):
-        reached = [spent for samples in nodes.values() if (spent := _spent(samples, t, t + bin_s)) is not None]
-        if not reached or any(math.isnan(cpu_s) for cpu_s, _ in reached):
+        spent = [_spent(samples, t, t + bin_s) for samples in nodes.values() if _lives(samples, t, t + bin_s)]
+        if not spent or t + bin_s > last_s + REACH_S:
             bins.append(CpuBin(t, None, None))
         else:
-            bins.append(CpuBin(t, sum(c for c, _ in reached) / bin_s, sum(limit for _, limit in reached)))
+            bins.append(CpuBin(t, sum(c for c, _ in spent) / bin_s, sum(limit for _, limit in spent)))
     return bins
 
 
-def _spent(samples: Sequence[CpuLimit], from_s: float, to_s: float) -> tuple[float, float] | None:
-    """CPU-seconds in [from, to) and the limit; None if the node had not begun, NaN past its last sample."""
-    if to_s <= samples[0].t:
-        return None
+# Samples are about a second apart: one that came a little before a bin's end still reaches it (guess).
+REACH_S = 1.5
+
+
+def _lives(samples: Sequence[CpuLimit], from_s: float, to_s: float) -> bool:
+    return samples[0].t < to_s and from_s < samples[-1].t + REACH_S
+
+
+def _spent(samples: Sequence[CpuLimit], from_s: float, to_s: float) -> tuple[float, float]:
+    """CPU-seconds in [from, to) and the limit; nothing before the first sample."""
     limit = samples[max(0, bisect_right(samples, from_s, key=lambda s: s.t) - 1)].limit_cores
-    # Samples are about a second apart: one that came a little before the end still reaches it (guess: 1.5 s).
-    if to_s > samples[-1].t + 1.5:
-        return (math.nan, limit)
-    return (_cpu_at(samples, to_s) - _cpu_at(samples, from_s), limit)
+    return _cpu_at(samples, to_s) - _cpu_at(samples, from_s), limit
 
 
 def _cpu_at(samples: Sequence[CpuLimit], t: float) -> float:

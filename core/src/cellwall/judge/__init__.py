@@ -13,7 +13,7 @@ from typing import TypeVar
 from ..errors import Refused, Unknown
 from ..history import Record
 from ..moments import Run, read
-from ..verdict import ArmVerdict, ClaimVerdict, Verdict, arm_outcome, conclude, merge
+from ..verdict import ArmVerdict, ClaimVerdict, arm_outcome, merge
 from . import blast, cure, outage, validity
 from .case import Case, Finding
 from .spec import KINDS, ClaimSpec, claims, default
@@ -26,7 +26,6 @@ __all__ = [
     "claims",
     "judge_arm",
     "judge_cross",
-    "judge_experiment",
 ]
 
 S = TypeVar("S")
@@ -79,21 +78,6 @@ def judge_cross(runs: Mapping[str, Iterable[Record] | Run], claims: Sequence[Cla
     cases = {arm: Case(run if isinstance(run, Run) else read(run)) for arm, run in runs.items()}
     found = [_weigh(CROSS_CLAIMS[c.id], cases, c) for c in mine]
     return ArmVerdict(name=ACROSS, outcome=arm_outcome(found), claims=found)
-
-
-def judge_experiment(start: Verdict, runs: Mapping[str, Run], claims: Sequence[ClaimSpec]) -> Verdict:
-    """The whole verdict. Arms promised in ``start`` without a run stay unknown; claims over arms are judged
-    only if every arm they name was to be run. Versions and calibration are the first world's."""
-    promised = {a.name for a in start.arms}
-    arms = [judge_arm(run, arm, claims) for arm, run in runs.items()]
-    across = judge_cross(runs, [c for c in claims if promised.issuperset(c.arms)])
-    worlds = [run.world for run in runs.values() if run.world is not None]
-    return conclude(
-        start,
-        [*arms, across] if across else arms,
-        dict(worlds[0].versions) if worlds else {},
-        dict(worlds[0].calibration) if worlds else {},
-    )
 
 
 def _concerns(claim: ClaimSpec, run: Run) -> bool:

@@ -61,13 +61,16 @@ def cure_hurts(case: Case, claim: ClaimSpec) -> Finding:
 
 
 def capacity_added(case: Case, claim: ClaimSpec) -> Finding:
-    tries = case.steps("add-capacity", case.need("pause_s"))
+    """Whenever after the trigger: where an attempt under load succeeds, the runbook skips the later ones."""
+    tries = case.steps("add-capacity", case.need("t0_s"))
     done = [s for s in tries if s.outcome == "done"]
     if not done and (not tries or any(s.outcome == "unknown" for s in tries)):
-        raise Unknown(f"{len(tries)} attempts to add capacity after the pause, none known to be done")
-    text = f"{len(done)} of {len(tries)} attempts done after the pause"
+        raise Unknown(f"{len(tries)} attempts to add capacity after the trigger, none known to be done")
+    text = f"{len(done)} of {len(tries)} attempts done"
     if done:
         text += f", the first at {case.when(done[0].t)} in {done[0].took_s:.2f} s"
+    if done and case.at.pause_s is not None:
+        text += f" ({'after' if done[0].t >= case.at.pause_s else 'before'} the pause)"
     return weigh(len(done) >= claim["min"], float(len(done)), text)
 
 

@@ -85,8 +85,8 @@ def _same_load(case: Case, claim: ClaimSpec) -> tuple[bool, str]:
 
 
 def timed_out(step: Step) -> bool:
-    """A time-out is unknown; a node that gives up by itself on the deadline refuses and says so."""
-    return step.outcome == "unknown" or (step.outcome == "refused" and "time-out" in step.reason)
+    """By its reason, because a refusal or a lost connection is not the lock-out; unknown without one is a time-out."""
+    return step.outcome != "done" and ("time-out" in step.reason or (step.outcome == "unknown" and not step.reason))
 
 
 def capacity_locked_out(case: Case, claim: ClaimSpec) -> Finding:

@@ -62,7 +62,7 @@ KINDS: dict[str, Kind] = {
         "The pause relieves the metadata service", "share of CPU limit", {"max": 0.30, "within_limits": 2}
     ),
     "cure-hurts": Kind("The pause disables customers' traffic", "share of requests", {"min": 0.90, "last_s": 5}),
-    "capacity-added": Kind("Capacity can be added during the pause", "steps", {"min": 1}),
+    "capacity-added": Kind("Capacity is added", "steps", {"min": 1}),
     "recovered": Kind("Recovered: no errors, nobody out", "share of requests", {"max": 0.005, "last_periods": 2}),
     "no-write-lost": Kind("No acknowledged write is lost or goes backwards", "violations", {"max": 0}),
     "healed": Kind("Heals by itself, with no help", "share of servers", {"max": 0.005, "last_periods": 2}),
