@@ -21,7 +21,7 @@ CONFIDENCE = 0.95  # of the Poisson bound (the issue)
 def poisson_upper(count: int, confidence: float = CONFIDENCE) -> float:
     """The exact upper bound of a Poisson mean of which ``count`` was seen: P(X <= count | bound) = 1 - confidence."""
     lo, hi = float(count), count + 10.0 * math.sqrt(count + 1.0) + 10.0
-    for _ in range(100):
+    for _ in range(60):  # halves the interval to the last bit of a float
         mid = (lo + hi) / 2
         lo, hi = (mid, hi) if _poisson_cdf(count, mid) > 1 - confidence else (lo, mid)
     return (lo + hi) / 2
