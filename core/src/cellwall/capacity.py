@@ -65,7 +65,7 @@ def total_cores(spec: WorldSpec, fleet: Fleet, costs: Costs) -> float:
     mean_s = records / len(large) * costs.c_record_s
     if costs.c_request_s > REQUEST_SHARE_MAX * mean_s:
         raise Refused(
-            f"fleet.large_records: {spec.fleet.large_records} is too few: a request costs {costs.c_request_s * 1e3:.2f} ms, "
-            f"more than a tenth of a large renewal ({mean_s * 1e3:.2f} ms)"
+            f"fleet.large_records: {spec.fleet.large_records} is too few: a request costs "
+            f"{costs.c_request_s * 1e3:.2f} ms, more than a tenth of a large renewal ({mean_s * 1e3:.2f} ms)"
         )
     return cores * spec.cpu.factor

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -75,15 +75,19 @@ class Layout(msgspec.Struct, frozen=True):
     partition: list[int]
     records: list[int]
 
-    def server_id(self, server: int) -> str:
-        return server_id(server)
-
     def entries(self) -> dict[str, ServerEntry]:
         """Every server's line in the published map, without addresses."""
         return {
             server_id(s): ServerEntry(server_id(s), cell_id(self.cell[s]), self.partition[s], self.fleet.zone[s], g)
             for s, g in enumerate(self.fleet.group)
         }
+
+    def rows(self) -> list[list[Any]]:
+        """Every server's row of the `history.World` record."""
+        return [
+            [entry.id, entry.cell, entry.partition, entry.zone, entry.group, records]
+            for entry, records in zip(self.entries().values(), self.records, strict=True)
+        ]
 
     def customers(self) -> dict[str, list[str]]:
         """The cells each customer's tables live in."""

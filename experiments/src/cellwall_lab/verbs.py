@@ -19,6 +19,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
+from cellwall.history import Step
 
 Until = Literal["clean", "faults-off", "recovered", "stuck"]
 
@@ -133,6 +134,9 @@ class Skip(_Verb, frozen=True, kw_only=True):
     step: str
     reason: str
     cell: str = "*"
+
+    def record(self, now_s: float) -> Step:
+        return Step(t=now_s, step=self.step, cell=self.cell, outcome="refused", reason=self.reason, skipped=True)
 
 
 class Stop(_Verb, frozen=True, kw_only=True):

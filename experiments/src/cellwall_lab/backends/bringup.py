@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -280,17 +279,13 @@ async def _costs(run: Running, node: StartedNode) -> Costs:
 
 def _world_record(run: Running, cores: float) -> history.World:
     layout, config = run.layout, run.config
-    rows: list[list[Any]] = [
-        [entry.id, entry.cell, entry.partition, entry.zone, entry.group, layout.records[s]]
-        for s, entry in enumerate(layout.entries().values())
-    ]
     return history.World(
         t=time.time(),
         backend="local",
         arm=config.arm,
         seed=config.seed,
         spec=msgspec.to_builtins(layout.spec),
-        servers=rows,
+        servers=layout.rows(),
         customers=layout.customers(),
         calibration={
             "c_record_s": run.costs.c_record_s,

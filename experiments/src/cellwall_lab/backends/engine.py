@@ -77,6 +77,19 @@ class Node:
                 self._forget(request)
                 self._serve()
 
+    def sample(self) -> history.NodeSample:
+        return history.NodeSample(
+            t=self._loop.now_s,
+            cell=self.cell,
+            node=self.name,
+            cpu_s=self.cpu_s,
+            in_service=self.admission.in_service,
+            waiting=self.admission.waiting,
+            oldest_s=self.oldest_s(),
+            answered=self.answered,
+            abandoned=self.abandoned,
+        )
+
     def oldest_s(self) -> float:
         return self._loop.now_s - min(self._since.values(), default=self._loop.now_s)
 
@@ -123,6 +136,13 @@ class Cell:
     def pick(self, partition: int) -> Node:
         """The owner with the fewest requests of the callers outstanding."""
         return min(self.owners[partition], key=lambda node: self.outstanding[node.name])
+
+    def add(self, node: Node, taken: list[int]) -> None:
+        """A new node owns these metadata partitions from now on, alone."""
+        self.nodes.append(node)
+        self.outstanding[node.name] = 0
+        for partition in taken:
+            self.owners[partition] = [node]
 
 
 class Servers:

@@ -40,6 +40,7 @@ POLL_S = 0.1
 SPREAD_RNG = "cut/spread"
 LOAD_END_S = 45.0  # the audit's own bound is 30 s
 HOSTS_FOLLOW_S = 5.0
+ENTRY_PERIODS = 3  # guess: the waves of a first start last under one period when the machine is quiet
 POLL_RECEIPT_S = 0.1
 
 
@@ -61,6 +62,12 @@ class LocalWorld:
         """Follow the records and the children from now on; a crash sets ``stopped``."""
         self._tasks.append(asyncio.create_task(self._follow(stopped)))
         self._tasks.append(asyncio.create_task(sample_host(self._run.recorder)))
+
+    async def entered(self, stopped: asyncio.Event) -> None:
+        """Wait for the first start's waves. A fleet that cannot enter is for the experiment to find unhealthy."""
+        end_s = time.monotonic() + ENTRY_PERIODS * self._spec.renewal.renew_every_s
+        while self._live.out and time.monotonic() < end_s and not stopped.is_set():
+            await asyncio.sleep(POLL_S)
 
     async def carry_out(self, verb: Any) -> Any:
         self._run.processes.check()
@@ -91,10 +98,7 @@ class LocalWorld:
             case verbs.MarkPhase():
                 self._record(history.Phase(t=time.time(), name=verb.name))
             case verbs.Skip():
-                step = history.Step(
-                    t=time.time(), step=verb.step, cell=verb.cell, outcome="refused", reason=verb.reason, skipped=True
-                )
-                self._record(step)
+                self._record(verb.record(time.time()))
             case verbs.Stop():
                 await self._stop(audit=verb.audit)
             case _:
@@ -373,6 +377,7 @@ async def main(config: ArmConfig) -> int:
     servers = {server_id(s): (f"cell-{layout.cell[s]}", layout.records[s]) for s in range(layout.fleet.servers)}
     world = LocalWorld(running, Live(layout.spec, servers, layout.spec.fleet.large_records / 2))
     world.watch(stopped)
+    await world.entered(stopped)
     await serve(world, Path(config.out) / "world.sock", stopped)
     return 0
 
