@@ -55,14 +55,18 @@ def front(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]
     assert front.stop() == 0
 
 
-@pytest.fixture
-def alice(front: Any, world: Any) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def alice(front: Any) -> Iterator[Any]:
     client = front.customer("alice")
     yield client
-    world.down.clear()
-    world.cut.clear()
-    world.metadata_stuck, world.renewing = False, True
     client.close()
+
+
+@pytest.fixture(autouse=True)
+def _heal(world: Any) -> Iterator[None]:
+    yield
+    world.down, world.cut = set(), set()
+    world.metadata_stuck, world.renewing = False, True
 
 
 def code(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:

@@ -109,9 +109,7 @@ class Replicas:
         while pending:
             finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             answers.update((tasks[task], task.result()) for task in finished)
-            state = _outcome(op, answers)
-            # A write is refused only when every replica has refused: one that is still on its way may store it.
-            if state in ("done", "unknown") or (state == "refused" and op == "get"):
+            if _outcome(op, answers) != "open":
                 break
         return answers
 
