@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from cellwall import history
 from cellwall_lab import verbs
 from cellwall_lab.verbs import VERBS, CellWindow, CutOn, FaultState, StepResult, Waited, WindowStats
 
@@ -154,10 +155,50 @@ def main(config_path):
         print("ready", flush=True)
         state.stopped.wait(60)
     (out / "calls.json").write_bytes(msgspec.json.encode([[PATHS[type(c)], c] for c in state.calls]))
-    history = os.environ.get("FAKE_HISTORY")
-    if history:
-        (out / "history.ndjson").write_bytes(Path(history).read_bytes())
+    (out / "history.ndjson").write_bytes(b"".join(map(history.encode, healed(config))))
     return 0
+
+
+def healed(config):
+    """The history of an arm that heals at once: every claim about a control arm holds for it."""
+    names = [f"s-{n:04d}" for n in range(100)]
+    yield history.World(
+        t=0.0,
+        backend="simulation",
+        arm=config["arm"],
+        seed=config["seed"],
+        spec=config["spec"],
+        servers=[[name, "cell-0", 0, "a", 0, 1700] for name in names],
+        customers={"c-0": ["cell-0"]},
+        versions={"cellwall": "test"},
+        calibration={"c_record_s": 1e-5},
+    )
+    for name in names:
+        yield history.Availability(t=0.1, server=name, cell="cell-0", available=True, reason="renewed")
+    for t, name in ((1, "clean"), (31, "cut"), (34, "settle"), (74, "stuck"), (134, "watch"), (180, "end")):
+        yield history.Phase(t=float(t), name=name)
+    yield history.Step(t=30.0, step="admin-probe", cell="cell-0", outcome="done", took_s=0.5)
+    yield history.Fault(t=31.0, id="cut-1", fault="cut", state="on", targets=names[:25])
+    for name in names[:25]:
+        yield history.Availability(t=31.1, server=name, cell="cell-0", available=False, reason="link-lost")
+        yield history.Availability(t=36.0, server=name, cell="cell-0", available=True, reason="renewed")
+    receipt = {"servers": 25, "refused": 60}
+    yield history.Fault(t=34.0, id="cut-1", fault="cut", state="off", targets=names[:25], receipt=receipt)
+    for t in range(2, 180):
+        yield history.Renewal(t=float(t), server=names[t % 100], cell="cell-0", outcome="done", waited_s=0.5)
+    for t in range(2, 180):
+        for op in ("put", "get"):
+            yield history.Request(
+                t=float(t), customer="c-0", table="t-0", partition=0, op=op, outcome="done", latency_s=0.01,
+                key=f"k-{t}", value=1,
+            )  # fmt: skip
+    for t in range(2, 180):
+        yield history.Audit(t=181.0, customer="c-0", table="t-0", key=f"k-{t}", acknowledged=1, found=1, outcome="done")
+
+
+def nothing():
+    """A probe that found no data: on Chaos Toolkit a crash without a journal."""
+    return None
 
 
 if __name__ == "__main__":

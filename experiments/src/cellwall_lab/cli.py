@@ -21,10 +21,12 @@ from typer.exceptions import Exit, TyperException
 from cellwall.errors import CellwallError, Refused
 from cellwall.verdict import Verdict, exit_status, merge
 
+from . import doctor as health
 from . import experiment as experiments
 from . import runner, settings
 from .backends.config import backend_module
 from .experiment import ArmRun, Experiment
+from .lint import problems
 from .progress import Progress
 from .runfolder import RunFolder, RunInfo, check_path, new_path
 
@@ -46,7 +48,9 @@ app = typer.Typer(
 ExperimentArg = Annotated[
     str, typer.Argument(metavar="EXPERIMENT", help="A file, or a name that `cellwall list` shows.")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="Fixes sizes, placement, arrivals and targets.")]
+SeedOption = Annotated[
+    str | None, typer.Option("--seed", metavar="N", help="Fixes sizes, placement, arrivals and targets.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -134,11 +138,46 @@ def list_() -> int:
     return 0
 
 
+@app.command()
+def lint(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Experiment files.")],
+) -> int:
+    """Name everything that is wrong with experiment files, one line each."""
+    bad = False
+    for path in files:
+        document = experiments.read(path)
+        for problem in problems(document, path.stem):
+            print(f"{path}: {problem}", file=sys.stderr)
+            bad = True
+    return USAGE if bad else 0
+
+
+@app.command()
+def doctor() -> int:
+    """Say whether this machine can hold a verdict, and which faults it can do (ten seconds)."""
+    console = Console(soft_wrap=True)
+    found = []
+    colour = {"ok": "green", "doubtful": "yellow", "bad": "red"}
+    for check in health.checks():
+        found.append(check)
+        console.print(f"{check.grade:<9}", style=colour[check.grade], end="")
+        console.print(f"{check.name:<14} {check.text}", highlight=False, markup=False)
+    for fault, text in health.faults(found).items():
+        console.print(f"fault    {fault:<14} {text}", highlight=False, markup=False)
+    grades = {check.grade for check in found}
+    if "bad" in grades:
+        console.print("This machine cannot hold a verdict of the local backend; --backend simulation runs anywhere.")
+        return exit_status("unknown")
+    doubt = "; doubtful where marked, so a run may come out unknown" if "doubtful" in grades else ""
+    console.print(f"This machine can hold a verdict{doubt}.")
+    return 0
+
+
 def prepare(
     name: str,
     backend: str,
     arms: Sequence[str],
-    seed: int | None,
+    seed: str | None,
     assignments: list[str],
     out: Path | None,
     force: bool,
@@ -148,7 +187,8 @@ def prepare(
     backend_module(backend)
     overrides = settings.parse(assignments)
     names = experiment.arms_named(arms)
-    runs = [experiments.resolve(experiment, arm, overrides=overrides, seed=seed, force=force) for arm in names]
+    chosen = _seed(seed)
+    runs = [experiments.resolve(experiment, arm, overrides=overrides, seed=chosen, force=force) for arm in names]
     for warning in dict.fromkeys(text for r in runs for text in r.warnings):
         print(f"cellwall: warning: {warning}", file=sys.stderr)
     seeds = {r.seed for r in runs}
@@ -166,6 +206,12 @@ def prepare(
     path = (out or new_path(info)).absolute()
     check_path(path, names)
     return RunFolder.create(experiment, info, path, experiments.find(name)), runs
+
+
+def _seed(text: str | None) -> int | None:
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    raise Refused(f"--seed: {text!r} is not allowed; it must be a whole number >= 0")
 
 
 def _repeat(
@@ -208,8 +254,12 @@ def _print(verdict: Verdict, console: Console) -> None:
 
 def call(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status instead of raising."""
+    words = list(sys.argv[1:] if args is None else args)
     try:
-        status = typer.main.get_command(app).main(args=args, prog_name="cellwall", standalone_mode=False)
+        if not words:
+            typer.main.get_command(app).main(args=["--help"], prog_name="cellwall", standalone_mode=False)
+            return USAGE
+        status = typer.main.get_command(app).main(args=words, prog_name="cellwall", standalone_mode=False)
     except TyperException as error:
         return _say(error.format_message())
     except CellwallError as error:

@@ -5,6 +5,8 @@ Decides nothing: the judge does. What could not be judged is unknown, each claim
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from cellwall import history
@@ -44,9 +46,13 @@ def judge(folder: RunFolder, arm: str) -> Judged:
 
 def void(folder: RunFolder, arm: str, reason: str) -> Judged:
     """Say in the arm's folder why its run does not count, for this judgement and every later one."""
-    folder.arm(arm).mkdir(parents=True, exist_ok=True)
-    (folder.arm(arm) / VOID).write_text(" ".join(reason.split()) + "\n", encoding="utf-8")
+    leave_reason(folder.arm(arm), reason)
     return judge(folder, arm)
+
+
+def leave_reason(arm_folder: Path, reason: str) -> None:
+    arm_folder.mkdir(parents=True, exist_ok=True)
+    (arm_folder / VOID).write_text(" ".join(reason.split()) + "\n", encoding="utf-8")
 
 
 def claims_of(folder: RunFolder, arm: str) -> list[ClaimSpec]:

@@ -81,7 +81,8 @@ def timeline(renewal: RenewalPolicy, pace: float | None = None) -> Timeline:
     if pause_s < period_s + limit_s:
         most = (CAPACITY_MIN - PAUSED_MIN) * 60 / (period_s + limit_s)
         raise Refused(
-            f"--set: pace: {pace:g} is not allowed; it must be <= {most:.0f}: the pause of 39 minutes must outlast R + T"
+            f"--set: pace: {pace:g} is not allowed; "
+            f"it must be <= {most:.0f}, or the pause of 39 minutes ends before R + T"
         )
     return Timeline(
         **common,

@@ -24,13 +24,14 @@ from .experiment import Experiment, from_document, read
 
 RUNS = Path("runs")
 EXPERIMENT, RUN, VERDICT, REPORT = "experiment.yaml", "run.json", "verdict.json", "report.html"
-SOCKET, HISTORY, JOURNAL, CALIBRATION, LOGS, VOID = (
+SOCKET, HISTORY, JOURNAL, CALIBRATION, LOGS, VOID, REFUSED = (
     "world.sock",
     "history.ndjson",
     "journal.json",
     "calibration.json",
     "logs",
     "void.txt",  # why an arm's run does not count
+    "refused.txt",  # what its backend would not start, in its words
 )
 SOCKET_PATH_MAX_BYTES = 100  # Linux takes 107 for a unix socket; the local backend's are a little longer
 
@@ -99,7 +100,7 @@ class RunFolder:
             raise Refused(f"run folder: {self.path / VERDICT} cannot be read ({error.strerror})") from None
 
     def write(self, verdict: Verdict) -> None:
-        _write(self.path / VERDICT, verdicts.encode(verdict))
+        write_verdict(self.path, verdict)
 
     def put(
         self,
@@ -133,6 +134,11 @@ def dump(document: dict[str, Any]) -> str:
     """A file's content as Chaos Toolkit handed it on, without what it adds for itself."""
     plain = {key: value for key, value in document.items() if key != "dry"}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
+
+
+def write_verdict(path: Path, verdict: Verdict) -> None:
+    """Replace a run folder's verdict.json in one step."""
+    _write(path / VERDICT, verdicts.encode(verdict))
 
 
 def _write(path: Path, data: bytes) -> None:

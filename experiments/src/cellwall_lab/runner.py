@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from cellwall.errors import CellwallError
+from cellwall.errors import CellwallError, Refused
 from cellwall.verdict import Verdict
 
 from . import children, judging
 from .experiment import ArmRun
 from .progress import Progress
-from .runfolder import EXPERIMENT, JOURNAL, LOGS, RunFolder
+from .runfolder import EXPERIMENT, JOURNAL, LOGS, REFUSED, RunFolder
 
 POLL_S = 0.1
 END_S = 60.0  # guess: Chaos Toolkit's rollbacks, then the world's own end
@@ -101,6 +101,10 @@ def _run_arm(folder: RunFolder, arm_run: ArmRun, progress: Progress) -> None:
             time.sleep(POLL_S)
     finally:
         status = children.end(process, END_S)
+    refused = folder.arm(arm) / REFUSED
+    if refused.exists():
+        progress.end("refused")
+        raise Refused(refused.read_text(encoding="utf-8").strip())
     verdict = next(a for a in folder.verdict().arms if a.name == arm)
     # Chaos Toolkit's crash writes no journal and calls no control; a control's own crash is swallowed.
     if verdict.outcome == "held" and (status != 0 or not (folder.arm(arm) / JOURNAL).exists()):

@@ -6,6 +6,7 @@ happens the backend is gone when `stop` or `abort` returns.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -78,10 +79,8 @@ class World:
 
     def _end(self, grace_s: float) -> int:
         assert self._process is not None
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            pass
         return children.end(self._process, grace_s)
 
     def _await_ready(self, out: Path) -> None:

@@ -85,7 +85,8 @@ def pace_of(settings: Mapping[str, Any]) -> tuple[float | None, dict[str, Any]]:
         return None, rest
     if isinstance(pace, bool) or not isinstance(pace, int | float) or not (math.isfinite(pace) and pace > 0):
         raise Refused(
-            f"--set: pace: {pace!r} is not allowed; it must be demo, or seconds of the event in one second of the run (60)"
+            f"--set: pace: {pace!r} is not allowed; "
+            "it must be demo, or how many seconds of the event pass in one of the run (60)"
         )
     return float(pace), rest
 

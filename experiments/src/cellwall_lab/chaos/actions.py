@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 Configuration = dict[str, Any]
+Output = dict[str, Any]
 WORLD, LINE, RUNBOOK, RENEWAL = "cellwall_world", "cellwall_line", "cellwall_runbook", "cellwall_renewal"
 CALL_TIMEOUT_S = 120.0  # guess: longer than any verb takes beyond the time that it was told to let pass
 
@@ -50,7 +51,7 @@ def wait(
     for_s: float | None = None,
     until: str | None = None,
     deadline_s: float | None = None,
-) -> dict[str, Any]:
+) -> Output:
     """Let time pass for ``for_s`` seconds, or until clean, faults-off, stuck or recovered within ``deadline_s``."""
     verb = _verb(verbs.Wait, for_s=for_s, until=until, deadline_s=deadline_s)
     waited: Waited = client(configuration, (for_s or 0.0) + (deadline_s or 0.0)).call(verb)
@@ -69,7 +70,7 @@ def load(rps: float, configuration: Configuration) -> None:
     client(configuration).call(_verb(verbs.Load, rps=rps))
 
 
-def cut(targets: dict[str, Any], for_s: float, configuration: Configuration) -> dict[str, Any]:
+def cut(targets: dict[str, Any], for_s: float, configuration: Configuration) -> Output:
     """Make the targets unreachable for ``for_s`` seconds; returns at once."""
     on: CutOn = client(configuration).call(_verb(verbs.Cut, targets=targets, for_s=for_s))
     if on.servers == 0:
@@ -77,34 +78,32 @@ def cut(targets: dict[str, Any], for_s: float, configuration: Configuration) -> 
     return _plain(on)
 
 
-def limit_cpu(
-    factor: float, configuration: Configuration, cell: str = "*", for_s: float | None = None
-) -> dict[str, Any]:
+def limit_cpu(factor: float, configuration: Configuration, cell: str = "*", for_s: float | None = None) -> Output:
     """Multiply a cell's CPU limit."""
     return _done(configuration, _verb(verbs.LimitCpu, factor=factor, cell=cell, for_s=for_s))
 
 
-def admin_probe(configuration: Configuration, cell: str = "*", deadline_s: float | None = None) -> dict[str, Any]:
+def admin_probe(configuration: Configuration, cell: str = "*", deadline_s: float | None = None) -> Output:
     """One administrative request: the map of one metadata partition."""
     return _plain(attempt(configuration, _verb(verbs.AdminProbe, cell=cell, deadline_s=deadline_s)))
 
 
-def add_capacity(configuration: Configuration, cell: str = "*", deadline_s: float | None = None) -> dict[str, Any]:
+def add_capacity(configuration: Configuration, cell: str = "*", deadline_s: float | None = None) -> Output:
     """Try to add a metadata node."""
     return _plain(attempt(configuration, _verb(verbs.AddCapacity, cell=cell, deadline_s=deadline_s)))
 
 
-def pause(configuration: Configuration, cell: str = "*") -> dict[str, Any]:
+def pause(configuration: Configuration, cell: str = "*") -> Output:
     """Close the renewal listeners."""
     return _done(configuration, _verb(verbs.Pause, cell=cell))
 
 
-def resume(configuration: Configuration, cell: str = "*", over_s: float | None = None) -> dict[str, Any]:
+def resume(configuration: Configuration, cell: str = "*", over_s: float | None = None) -> Output:
     """Open the renewal listeners again; servers that are out re-enter in waves."""
     return _done(configuration, _verb(verbs.Resume, cell=cell, over_s=over_s))
 
 
-def weight(cell: str, partition: int, percent: float, configuration: Configuration) -> dict[str, Any]:
+def weight(cell: str, partition: int, percent: float, configuration: Configuration) -> Output:
     """Set a metadata partition's traffic weight, percent."""
     return _done(configuration, _verb(verbs.Weight, cell=cell, partition=partition, percent=percent))
 
@@ -123,7 +122,7 @@ def follow_runbook(configuration: Configuration) -> list[dict[str, Any]]:
             return log
         answer = attempt(configuration, verb)
         if not isinstance(verb, verbs.Window):
-            log.append({"verb": type(verb).__name__, **_plain(verb), "answer": _plain(answer)})
+            log.append({"verb": type(verb).__name__, **_plain(verb), "answer": msgspec.to_builtins(answer)})
 
 
 def make_safe(configuration: Configuration, deadline_s: float = 10.0) -> list[str]:
@@ -151,7 +150,7 @@ def attempt(configuration: Configuration, verb: Any) -> Any:
         return StepResult("unknown", 0.0, str(error))
 
 
-def _done(configuration: Configuration, verb: Any) -> dict[str, Any]:
+def _done(configuration: Configuration, verb: Any) -> Output:
     result: StepResult = client(configuration).call(verb)
     if result.outcome != "done":
         kind: type[CellwallError] = Unknown if result.outcome == "unknown" else Unavailable
@@ -171,5 +170,6 @@ def _path(verb: Any) -> str:
     return next(path for path, (kind, _) in verbs.VERBS.items() if kind is type(verb))
 
 
-def _plain(answer: Any) -> Any:
-    return msgspec.to_builtins(answer)
+def _plain(answer: Any) -> Output:
+    plain: Output = msgspec.to_builtins(answer)
+    return plain

@@ -21,12 +21,13 @@ from typing import Any, NoReturn
 import msgspec
 from chaoslib.exceptions import InterruptExecution
 
+from cellwall import verdict as verdicts
 from cellwall.errors import CellwallError, Refused
 
 from .. import experiment as experiments
 from .. import judging, settings
 from ..backends.config import backend_module
-from ..runfolder import CALIBRATION, RunFolder, RunInfo
+from ..runfolder import CALIBRATION, REFUSED, VERDICT, RunFolder, RunInfo, new_path, write_verdict
 from ..session import World
 from . import actions
 
@@ -58,6 +59,7 @@ def before_experiment_control(context: Any, configuration: Any, **_: Any) -> Non
     try:
         session = _open(context, configuration)
     except CellwallError as error:
+        _leave_word(context, configuration, str(error))
         _refuse(configuration, str(error))
     configuration[SESSION] = session
     _LAST.append(session.world)
@@ -66,6 +68,8 @@ def before_experiment_control(context: Any, configuration: Any, **_: Any) -> Non
         _hand_on(session, configuration)
         session.world.mark("start")
     except CellwallError as error:
+        if isinstance(error, Refused):  # the user's input, found late: the runner turns it into exit status 3
+            (session.world.folder / REFUSED).write_text(f"{error}\n", encoding="utf-8")
         session.trouble = f"the world did not start: {error}"
         _refuse(configuration, session.trouble)
 
@@ -170,6 +174,18 @@ def _trouble(journal: dict[str, Any]) -> str:
 def _activities(journal: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from journal["run"] or []
     yield from journal["rollbacks"] or []
+
+
+def _leave_word(context: dict[str, Any], configuration: dict[str, Any], reason: str) -> None:
+    """A run that was refused leaves a verdict too: unknown, with the reason."""
+    name, arm = str(context.get("title")), str(configuration.get("arm"))
+    info = RunInfo(experiment="refused", backend=str(configuration.get("backend")), seed=0, arms=[arm])
+    path = Path(str(configuration.get("out") or "") or new_path(info))
+    with contextlib.suppress(CellwallError, OSError):
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / VERDICT).exists():
+            write_verdict(path, verdicts.opening(name, info.backend, 0, [arm]))
+        judging.leave_reason(path / arm, reason)
 
 
 def _refuse(configuration: dict[str, Any], reason: str) -> NoReturn:
