@@ -160,10 +160,8 @@ class SimulatedWorld:
         """One administrative request: the map of one metadata partition, from the cell's first node."""
         if deadline_s is None:
             deadline_s = 2 * self._spec.renewal.time_limit_s
-        fleet = range(self._layout.fleet.servers)
-        mine = [
-            s for s in fleet if cell_id(self._layout.cell[s]) == cell.name and self._layout.partition[s] == partition
-        ]
+        layout = self._layout
+        records = sum(layout.records[s] for s in self._servers_of(cell) if layout.partition[s] == partition)
         node, request, start_s = cell.nodes[0], self._servers.next_request(), self._loop.now_s
         answered: list[float] = []
         node.arrive(request, partition, records, lambda: answered.append(self._loop.now_s), admin=True)
