@@ -149,11 +149,14 @@ async def _build(run: Running) -> None:
 
 
 def _let_in(run: Running, cores: float) -> None:
-    """First start: waves, as after a pause. Until now the map told the hosts to wait."""
+    """First start: waves, as after a pause. Until now the map told the hosts to wait.
+
+    Over at least one renewal period: the fleet keeps the rhythm it enters in, and a cell of a quarter of the
+    servers answered an administrative request in 2.6 s instead of 1.2 s when all of it fell into three quarters."""
     start_s = time.time() + 0.5
     entries = {}
     for name, entry in run.map.cells.items():
-        over_s = run.reentry_over_s(name, cores / run.layout.spec.cells)
+        over_s = max(run.reentry_over_s(name, cores / run.layout.spec.cells), run.layout.spec.renewal.renew_every_s)
         entries[name] = msgspec.structs.replace(entry, reentry_from_s=start_s, reentry_over_s=over_s)
     run.map = msgspec.structs.replace(run.map, version=run.map.version + 1, cells=entries)
     run.processes.publish(run.map)

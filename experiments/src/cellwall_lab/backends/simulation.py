@@ -66,9 +66,9 @@ class SimulatedWorld:
         self._loop.at(SAMPLE_EVERY_S, self._sample)
 
     def start(self) -> None:
-        """First start in waves, with customers, until everybody is in."""
+        """First start in waves over at least one renewal period, with customers, until everybody is in."""
         for cell in self._cells.values():
-            self._let_in(cell, None)
+            self._let_in(cell, max(self._reentry_over_s(cell), self._spec.renewal.renew_every_s))
         self._customers.set_rate(self._spec.load.rps)
         deadline_s = 10 * self._spec.renewal.renew_every_s
         while self._live.out and self._loop.now_s < deadline_s:
@@ -186,14 +186,15 @@ class SimulatedWorld:
         return verbs.StepResult("done", 0.0)
 
     def _let_in(self, cell: Cell, over_s: float | None) -> verbs.StepResult:
-        layout = self._layout
-        mine = self._servers_of(cell)
-        if over_s is None:
-            records, cores = sum(layout.records[s] for s in mine), sum(node.cores for node in cell.nodes)
-            over_s = renewal.reentry_over_s(records, len(mine), self._costs.c_record_s, self._costs.c_request_s, cores)
-        self._servers.pace(mine, self._loop.now_s, over_s, self._spec.metadata.partitions)
+        over_s = self._reentry_over_s(cell) if over_s is None else over_s
+        self._servers.pace(self._servers_of(cell), self._loop.now_s, over_s, self._spec.metadata.partitions)
         cell.paused = False
         return verbs.StepResult("done", 0.0, f"waves over {over_s:.1f} s")
+
+    def _reentry_over_s(self, cell: Cell) -> float:
+        mine = self._servers_of(cell)
+        records, cores = sum(self._layout.records[s] for s in mine), sum(node.cores for node in cell.nodes)
+        return renewal.reentry_over_s(records, len(mine), self._costs.c_record_s, self._costs.c_request_s, cores)
 
     def _weight(self, cell: Cell, verb: verbs.Weight) -> verbs.StepResult:
         for node in cell.nodes:
