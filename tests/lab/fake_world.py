@@ -89,8 +89,6 @@ class State:
                 return on + [FaultState(f"pause-{c}", "pause", 1, None) for c in sorted(self.paused)]
             case verbs.MarkPhase():
                 self.phase = verb.name
-            case verbs.Stop():
-                self.stopped.set()
         return None
 
 
@@ -112,6 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+        if kind is verbs.Stop:  # only now: the process ends with it
+            self.wfile.flush()
+            state.stopped.set()
 
     def address_string(self):
         return "test"

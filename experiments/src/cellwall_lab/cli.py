@@ -7,7 +7,6 @@ what would be right.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,22 +17,20 @@ from rich.console import Console
 from rich.table import Table
 from typer.exceptions import Exit, TyperException
 
-from cellwall.errors import CellwallError, Refused
+from cellwall.errors import CellwallError
 from cellwall.verdict import Verdict, exit_status, merge
 
 from . import doctor as health
 from . import experiment as experiments
-from . import runner, settings
-from .backends.config import backend_module
-from .experiment import ArmRun, Experiment
+from . import runner
 from .lint import problems
+from .prepare import prepare
 from .progress import Progress
-from .runfolder import RunFolder, RunInfo, check_path, new_path
+from .runfolder import PREDICTION, RunFolder
 
 USAGE = 3
 DEMO = "september-2015"
 DEMO_ARMS = ("monolith", "cells-4")
-PREDICTION = "prediction"
 
 app = typer.Typer(
     name="cellwall",
@@ -99,7 +96,7 @@ def demo(
     The prediction (simulation) lands in <run>/prediction; then both arms run for real, and one report shows both.
     """
     console = Console()
-    folder, runs = prepare(DEMO, "local", DEMO_ARMS, seed, set_ or [], out, force)
+    folder, runs = prepare(DEMO, "local", DEMO_ARMS, seed, set_ or [], out, force, prediction=True)
     inner, predicted = prepare(DEMO, "simulation", DEMO_ARMS, seed, set_ or [], folder.path / PREDICTION, force)
     console.print("Prediction: the same experiment in the simulation", style="bold")
     _print(runner.run(inner, predicted, Progress(console)), console)
@@ -173,58 +170,6 @@ def doctor() -> int:
     return 0
 
 
-def prepare(
-    name: str,
-    backend: str,
-    arms: Sequence[str],
-    seed: str | None,
-    assignments: list[str],
-    out: Path | None,
-    force: bool,
-) -> tuple[RunFolder, list[ArmRun]]:
-    """Check everything that can be checked before anything is started, then make the run folder."""
-    experiment = experiments.load(name)
-    backend_module(backend)
-    overrides = settings.parse(assignments)
-    names = experiment.arms_named(arms)
-    chosen = _seed(seed)
-    runs = [experiments.resolve(experiment, arm, overrides=overrides, seed=chosen, force=force) for arm in names]
-    for warning in dict.fromkeys(text for r in runs for text in r.warnings):
-        print(f"cellwall: warning: {warning}", file=sys.stderr)
-    seeds = {r.seed for r in runs}
-    if len(seeds) > 1:
-        raise Refused(f"arms: they have the seeds {sorted(seeds)}; arms of one run must share one (--seed)")
-    info = RunInfo(
-        experiment=experiment.name,
-        backend=backend,
-        seed=seeds.pop(),
-        arms=names,
-        settings=assignments,
-        force=force,
-        command=_repeat(name, backend, names, runs[0].seed, assignments, force, experiment),
-    )
-    path = (out or new_path(info)).absolute()
-    check_path(path, names)
-    return RunFolder.create(experiment, info, path, experiments.find(name)), runs
-
-
-def _seed(text: str | None) -> int | None:
-    if text is None or text.isdecimal():
-        return None if text is None else int(text)
-    raise Refused(f"--seed: {text!r} is not allowed; it must be a whole number >= 0")
-
-
-def _repeat(
-    name: str, backend: str, arms: list[str], seed: int, assignments: list[str], force: bool, experiment: Experiment
-) -> str:
-    """The command that repeats this run."""
-    words = ["cellwall", "run", name, "--backend", backend, "--seed", str(seed)]
-    if arms != list(experiment.extension.arms):
-        words += [word for arm in arms for word in ("--arm", arm)]
-    words += [word for text in assignments for word in ("--set", text)]
-    return shlex.join([*words, "--force"] if force else words)
-
-
 def _finish(folder: RunFolder, verdict: Verdict, console: Console) -> int:
     _print(verdict, console)
     page = runner.render(folder.path)
@@ -235,16 +180,16 @@ def _finish(folder: RunFolder, verdict: Verdict, console: Console) -> int:
 
 
 def _print(verdict: Verdict, console: Console) -> None:
-    table = Table(
-        "arm", "claim", "outcome", "value", "bound", "unit", title=f"{verdict.experiment}, seed {verdict.seed}"
-    )
+    table = Table(title=f"{verdict.experiment}, seed {verdict.seed}, {verdict.backend}")
+    for heading in ("arm", "claim", "outcome", "value"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("must be")
     colour = {"held": "green", "broken": "red", "unknown": "yellow"}
     for arm in verdict.arms:
         for claim in arm.claims:
-            value = "-" if claim.value is None else f"{claim.value:.3g}"
-            table.add_row(
-                arm.name, claim.id, claim.outcome, value, claim.bound.text(), claim.unit, style=colour[claim.outcome]
-            )
+            value = "-" if claim.value is None else f"{claim.value:.4g}"
+            bound = f"{claim.bound.text()} {claim.unit}".strip()
+            table.add_row(arm.name, claim.id, claim.outcome, value, bound, style=colour[claim.outcome])
     console.print(table)
     # One line per reason: a void run has the same one for each of its claims.
     for arm in verdict.arms:

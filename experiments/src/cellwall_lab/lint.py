@@ -11,7 +11,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -22,6 +22,7 @@ from cellwall.model import ZONES
 from . import runbook, verbs
 from .chaos import actions, probes
 from .experiment import EXTENSION, Arm, Extension, extension_of
+from .fileform import Activity, File, Provider
 from .settings import build
 
 CONTROL = "cellwall_lab.chaos.control"
@@ -41,61 +42,6 @@ _ADVICE = {
 }
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the file: an unknown key is an error."""
-
-
-class _Provider(_Part, frozen=True, kw_only=True):
-    type: Literal["python"]
-    module: str
-    func: str = ""
-    arguments: dict[str, Any] = {}
-
-
-class _Activity(_Part, frozen=True, kw_only=True):
-    type: Literal["action", "probe"]
-    name: str
-    provider: _Provider
-    tolerance: Any = None
-
-
-class _Hypothesis(_Part, frozen=True, kw_only=True):
-    title: str
-    probes: list[_Activity]
-
-
-class _Control(_Part, frozen=True, kw_only=True):
-    name: str
-    provider: _Provider
-
-
-class _Rollbacks(_Part, frozen=True, kw_only=True):
-    strategy: Literal["always"]
-
-
-class _Strategy(_Part, frozen=True, kw_only=True):
-    strategy: Literal["before-method-only"]
-
-
-class _Runtime(_Part, frozen=True, kw_only=True):
-    hypothesis: _Strategy
-    rollbacks: _Rollbacks
-
-
-class _File(_Part, frozen=True, kw_only=True, rename={"hypothesis": "steady-state-hypothesis"}):
-    title: str
-    description: str
-    tags: list[str] = []
-    contributions: dict[str, str] = {}
-    configuration: dict[str, Any]
-    runtime: _Runtime
-    controls: list[_Control]
-    hypothesis: _Hypothesis
-    method: list[_Activity]
-    rollbacks: list[_Activity]
-    extensions: list[dict[str, Any]]
-
-
 def problems(document: Any, name: str | None = None) -> list[str]:
     """Everything wrong with a file, one line each. ``name`` is the file's, where it is known."""
     if not isinstance(document, dict):
@@ -104,7 +50,7 @@ def problems(document: Any, name: str | None = None) -> list[str]:
     if found:
         return found
     try:
-        file = msgspec.convert(document, _File)
+        file = msgspec.convert(document, File)
     except msgspec.ValidationError as error:
         return [_in_words(error, document)]
     return [
@@ -115,7 +61,7 @@ def problems(document: Any, name: str | None = None) -> list[str]:
 
 
 def _keys(document: Mapping[str, Any]) -> Iterator[str]:
-    known = [field.encode_name for field in msgspec.structs.fields(_File)]
+    known = [field.encode_name for field in msgspec.structs.fields(File)]
     for key in document:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
@@ -142,7 +88,7 @@ def _activity_keys(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{place}[{number}].provider.type: {kind!r} is not allowed; it must be python"
 
 
-def _configuration(file: _File) -> Iterator[str]:
+def _configuration(file: File) -> Iterator[str]:
     for name in PARAMETERS:
         if name not in file.configuration:
             yield f"configuration.{name}: missing; without it `chaos run --var {name}=…` has no effect"
@@ -150,19 +96,19 @@ def _configuration(file: _File) -> Iterator[str]:
         yield f"controls: {CONTROL} is missing; without it no world is started"
 
 
-def _activities(file: _File) -> Iterator[tuple[str, _Activity]]:
+def _activities(file: File) -> Iterator[tuple[str, Activity]]:
     for place, entries in (
         ("steady-state-hypothesis.probes", file.hypothesis.probes),
         ("method", file.method),
         ("rollbacks", file.rollbacks),
     ):
         if not entries:
-            yield place, _Activity(type="action", name="", provider=_Provider(type="python", module=""))
+            yield place, Activity(type="action", name="", provider=Provider(type="python", module=""))
         for number, entry in enumerate(entries):
             yield f"{place}[{number}]", entry
 
 
-def _activity(place: str, activity: _Activity, file: _File) -> Iterator[str]:
+def _activity(place: str, activity: Activity, file: File) -> Iterator[str]:
     if not activity.name:
         yield f"{place}: it is empty; it must have at least one activity with a name"
         return
@@ -178,7 +124,7 @@ def _activity(place: str, activity: _Activity, file: _File) -> Iterator[str]:
         yield from _call(place, activity.provider, modules[activity.provider.module])
 
 
-def _call(place: str, provider: _Provider, module: Any) -> Iterator[str]:
+def _call(place: str, provider: Provider, module: Any) -> Iterator[str]:
     if provider.func not in module.__all__:
         near = difflib.get_close_matches(provider.func, module.__all__, n=1, cutoff=0.0)
         yield f"{place}.provider.func: {provider.func!r} is not in {module.__name__}; did you mean {near[0]}?"

@@ -33,15 +33,16 @@ class Progress:
         self._socket = Path()
         self._label = ""
         self._window: WindowStats | None = None
-        self._started_s = self._phase_s = self._read_s = self._line_s = 0.0
+        self._read_s = self._line_s = 0.0
+        self._since_s = self._phase_since_s = 0.0  # the world's own clock: simulated seconds in a simulation
 
     def begin(self, run: ArmRun, backend: str, socket: Path) -> None:
         self._run, self._socket, self._window = run, socket, None
         self._label = f"{run.arm} ({backend})"
-        self._started_s = self._phase_s = self._line_s = time.monotonic()
+        self._line_s = time.monotonic()
         expected_s = run.line.expected_s(run.runbook)
         self._console.print(
-            f"{self._label}: starting; about {expected_s:.0f} s of its time from clean to end", style="bold"
+            f"{self._label}: starting; about {expected_s:.0f} s from clean to end", style="bold", soft_wrap=True
         )
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=4, transient=True)
@@ -53,53 +54,55 @@ class Progress:
         if now - self._read_s < READ_EVERY_S:
             return
         self._read_s = now
-        self._read(now)
+        self._read()
         if self._live is not None:
-            self._live.update(self._table(now))
+            self._live.update(self._table())
         elif now - self._line_s >= LINE_EVERY_S:
             self._line_s = now
-            self._console.print(self.line(now), highlight=False)
+            self._console.print(self.line(), highlight=False, soft_wrap=True)
 
     def end(self, text: str) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        self._console.print(f"{self._label}: {text}", highlight=False)
+        self._console.print(f"{self._label}: {text}", highlight=False, soft_wrap=True)
 
-    def line(self, now: float) -> str:
+    def line(self) -> str:
         """Everything in one line."""
-        return "  ".join(f"{key} {value}" for key, value in self._figures(now))
+        return "  ".join(f"{key} {value}" for key, value in self._figures())
 
-    def _read(self, now: float) -> None:
+    def _read(self) -> None:
         if not self._socket.exists():
             return
         try:
             window: WindowStats = WorldClient(self._socket, timeout_s=READ_TIMEOUT_S).call(Window())
         except CellwallError:
             return
+        if self._window is None:
+            self._since_s = window.now_s
         if self._window is None or window.phase != self._window.phase:
-            self._phase_s = now
+            self._phase_since_s = window.now_s
         self._window = window
 
-    def _figures(self, now: float) -> list[tuple[str, str]]:
+    def _figures(self) -> list[tuple[str, str]]:
         assert self._run is not None
-        head = [("arm", self._label), ("elapsed", f"{now - self._started_s:.0f} s")]
         w = self._window
         if w is None:
-            return [*head, ("phase", "starting")]
+            return [("arm", self._label), ("phase", "starting")]
+        expected_s = self._run.line.expected_s(self._run.runbook)
         return [
-            *head,
-            ("of about", f"{self._run.line.expected_s(self._run.runbook):.0f} s"),
-            ("phase", f"{w.phase or '-'} for {now - self._phase_s:.0f} s"),
+            ("arm", self._label),
+            ("elapsed", f"{w.now_s - self._since_s:.0f} s of about {expected_s:.0f} s"),
+            ("phase", f"{w.phase or '-'} for {w.now_s - self._phase_since_s:.0f} s"),
             ("out", f"{_ratio(w.servers_out, w.servers)} of servers"),
             ("errors", f"{_ratio(w.requests_failed, w.requests)} of requests"),
             ("queue", f"{sum(c.queue for c in w.cells.values())}"),
             ("oldest", f"{max((c.oldest_s for c in w.cells.values()), default=0.0):.1f} s"),
         ]
 
-    def _table(self, now: float) -> Table:
+    def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for key, value in self._figures(now):
+        for key, value in self._figures():
             table.add_row(key, value)
         if self._window is not None and len(self._window.cells) > 1:
             cells = (f"{name} {_ratio(c.servers_out, c.servers)}" for name, c in sorted(self._window.cells.items()))

@@ -23,6 +23,7 @@ from cellwall.verdict import ArmVerdict, Verdict
 from .experiment import Experiment, from_document, read
 
 RUNS = Path("runs")
+PREDICTION = "prediction"  # the demo's simulated run, a run folder of its own inside the other
 EXPERIMENT, RUN, VERDICT, REPORT = "experiment.yaml", "run.json", "verdict.json", "report.html"
 SOCKET, HISTORY, JOURNAL, CALIBRATION, LOGS, VOID, REFUSED = (
     "world.sock",
@@ -33,7 +34,7 @@ SOCKET, HISTORY, JOURNAL, CALIBRATION, LOGS, VOID, REFUSED = (
     "void.txt",  # why an arm's run does not count
     "refused.txt",  # what its backend would not start, in its words
 )
-SOCKET_PATH_MAX_BYTES = 100  # Linux takes 107 for a unix socket; the local backend's are a little longer
+SOCKET_PATH_MAX_BYTES = 107  # unix(7)
 
 
 class RunInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -124,10 +125,16 @@ def new_path(info: RunInfo) -> Path:
 
 def check_path(path: Path, arms: Sequence[str]) -> None:
     """A unix socket's path is short; say so before anything starts."""
-    longest = max((len(os.fsencode(path / arm / SOCKET)) for arm in arms), default=0)
+    longest = max((len(os.fsencode(short(path / arm / SOCKET))) for arm in arms), default=0)
     if longest > SOCKET_PATH_MAX_BYTES:
         over = longest - SOCKET_PATH_MAX_BYTES
         raise Refused(f"--out: {path} is {over} bytes too long for a unix socket; choose a shorter folder")
+
+
+def short(path: Path) -> Path:
+    """The shorter of a path's absolute form and the one from here: what a socket call can take."""
+    absolute = path.absolute()
+    return min(absolute, Path(os.path.relpath(absolute)), key=lambda p: len(os.fsencode(p)))
 
 
 def dump(document: dict[str, Any]) -> str:

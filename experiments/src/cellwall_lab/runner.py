@@ -23,7 +23,7 @@ from cellwall.verdict import Verdict
 from . import children, judging
 from .experiment import ArmRun
 from .progress import Progress
-from .runfolder import EXPERIMENT, JOURNAL, LOGS, REFUSED, RunFolder
+from .runfolder import EXPERIMENT, JOURNAL, LOGS, REFUSED, RunFolder, short
 
 POLL_S = 0.1
 END_S = 60.0  # guess: Chaos Toolkit's rollbacks, then the world's own end
@@ -92,7 +92,7 @@ def _run_arm(folder: RunFolder, arm_run: ArmRun, progress: Progress) -> None:
     arm = arm_run.arm
     logs = folder.arm(arm) / LOGS
     logs.mkdir(parents=True, exist_ok=True)
-    progress.begin(arm_run, folder.info.backend, folder.socket(arm))
+    progress.begin(arm_run, folder.info.backend, short(folder.socket(arm)))
     with (logs / "chaos.out").open("wb") as out:
         process = children.start(command(folder, arm), stdout=out, stderr=subprocess.STDOUT)
     try:

@@ -17,7 +17,7 @@ from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
 from . import children
 from .backends.config import REFUSED_STATUS, ArmConfig, backend_module
 from .experiment import ArmRun
-from .runfolder import LOGS, SOCKET
+from .runfolder import LOGS, SOCKET, short
 from .verbs import MarkPhase, Stop, WorldClient
 
 READY_S = 180.0  # the local backend fills a store and starts a fleet in up to 60 s; three times that on a busy host
@@ -33,7 +33,7 @@ class World:
         self, run: ArmRun, backend: str, folder: Path, calibration: Path | None = None, *, force: bool = False
     ) -> None:
         self.folder = folder.absolute()
-        self.socket = self.folder / SOCKET
+        self.socket = short(self.folder / SOCKET)
         self._module = backend_module(backend)
         self._config = ArmConfig(
             arm=run.arm,

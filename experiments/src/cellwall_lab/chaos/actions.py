@@ -137,7 +137,8 @@ def make_safe(configuration: Configuration, deadline_s: float = 10.0) -> list[st
 
 
 def attempt(configuration: Configuration, verb: Any) -> Any:
-    """Call a verb. For a step, "not now" and "no idea" are outcomes, not errors; a wrong request raises."""
+    """Call a verb. For a step, "not now" is an outcome; a step's time-out is one in its answer. A world that
+    does not answer raises: its silence must not pass for a capacity request that starved."""
     passes_s = (getattr(verb, "for_s", None) or 0.0) + (getattr(verb, "deadline_s", None) or 0.0)
     world = client(configuration, passes_s)
     if verbs.VERBS[_path(verb)][1] is not StepResult:
@@ -146,8 +147,6 @@ def attempt(configuration: Configuration, verb: Any) -> Any:
         return world.call(verb)
     except Unavailable as error:
         return StepResult("refused", 0.0, str(error))
-    except Unknown as error:
-        return StepResult("unknown", 0.0, str(error))
 
 
 def _done(configuration: Configuration, verb: Any) -> Output:

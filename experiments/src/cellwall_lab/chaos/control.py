@@ -27,7 +27,8 @@ from cellwall.errors import CellwallError, Refused
 from .. import experiment as experiments
 from .. import judging, settings
 from ..backends.config import backend_module
-from ..runfolder import CALIBRATION, REFUSED, VERDICT, RunFolder, RunInfo, new_path, write_verdict
+from ..runfolder import CALIBRATION, REFUSED, RUN, VERDICT, RunFolder, RunInfo, new_path, write_verdict
+from ..runner import render
 from ..session import World
 from . import actions
 
@@ -49,6 +50,7 @@ class _Session(msgspec.Struct):
     folder: RunFolder
     run: experiments.ArmRun
     world: World
+    alone: bool  # `chaos run` without `cellwall run`: nobody else draws the report
     trouble: str = ""
 
 
@@ -109,6 +111,8 @@ def after_experiment_control(context: Any, configuration: Any, state: Any, **_: 
         raise
     finally:
         cleanup_control()
+    if session.alone:
+        render(session.folder.path)
     outcome = next(a.outcome for a in verdict.arms if a.name == arm)
     logger.info("cellwall: %s: %s; %s", arm, outcome, session.folder.path)
     if outcome != "held":
@@ -133,7 +137,8 @@ def _open(context: dict[str, Any], configuration: dict[str, Any]) -> _Session:
         experiment, arm, overrides=settings.parse(assignments), seed=int(configuration["seed"]), force=force
     )
     out = str(configuration.get("out") or "")
-    if out and (Path(out) / "run.json").exists():
+    alone = not (out and (Path(out) / RUN).exists())
+    if not alone:
         folder = RunFolder.open(Path(out))
     else:
         info = RunInfo(
@@ -141,7 +146,7 @@ def _open(context: dict[str, Any], configuration: dict[str, Any]) -> _Session:
         )
         folder = RunFolder.create(experiment, info, Path(out) if out else None)
     calibration = next((p for a in folder.info.arms if (p := folder.arm(a) / CALIBRATION).exists()), None)
-    return _Session(folder, run, World(run, backend, folder.arm(arm), calibration, force=force))
+    return _Session(folder, run, World(run, backend, folder.arm(arm), calibration, force=force), alone)
 
 
 def _hand_on(session: _Session, configuration: dict[str, Any]) -> None:

@@ -1,0 +1,73 @@
+"""From the command line's words to a run folder: everything that can be checked before anything starts.
+
+Decides whether a run may begin; starts nothing. Invariant: what is refused here leaves no folder behind.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cellwall.errors import Refused
+
+from . import experiment as experiments
+from . import settings
+from .backends.config import backend_module
+from .experiment import ArmRun, Experiment
+from .runfolder import PREDICTION, RunFolder, RunInfo, check_path, new_path
+
+
+def prepare(
+    name: str,
+    backend: str,
+    arms: Sequence[str],
+    seed: str | None,
+    assignments: list[str],
+    out: Path | None,
+    force: bool,
+    *,
+    prediction: bool = False,
+) -> tuple[RunFolder, list[ArmRun]]:
+    """Check it all, then make the run folder. ``prediction``: there will be another run inside it."""
+    experiment = experiments.load(name)
+    backend_module(backend)
+    overrides = settings.parse(assignments)
+    names = experiment.arms_named(arms)
+    chosen = _seed(seed)
+    runs = [experiments.resolve(experiment, arm, overrides=overrides, seed=chosen, force=force) for arm in names]
+    for warning in dict.fromkeys(text for r in runs for text in r.warnings):
+        print(f"cellwall: warning: {warning}", file=sys.stderr)
+    seeds = {r.seed for r in runs}
+    if len(seeds) > 1:
+        raise Refused(f"arms: they have the seeds {sorted(seeds)}; arms of one run must share one (--seed)")
+    info = RunInfo(
+        experiment=experiment.name,
+        backend=backend,
+        seed=seeds.pop(),
+        arms=names,
+        settings=assignments,
+        force=force,
+        command=_repeat(name, backend, names, runs[0].seed, assignments, force, experiment),
+    )
+    path = (out or new_path(info)).absolute()
+    check_path(path / PREDICTION if prediction else path, names)
+    return RunFolder.create(experiment, info, path, experiments.find(name)), runs
+
+
+def _seed(text: str | None) -> int | None:
+    if text is None or text.isdecimal():
+        return None if text is None else int(text)
+    raise Refused(f"--seed: {text!r} is not allowed; it must be a whole number >= 0")
+
+
+def _repeat(
+    name: str, backend: str, arms: list[str], seed: int, assignments: list[str], force: bool, experiment: Experiment
+) -> str:
+    """The command that repeats this run."""
+    words = ["cellwall", "run", name, "--backend", backend, "--seed", str(seed)]
+    if arms != list(experiment.extension.arms):
+        words += [word for arm in arms for word in ("--arm", arm)]
+    words += [word for text in assignments for word in ("--set", text)]
+    return shlex.join([*words, "--force"] if force else words)
