@@ -283,7 +283,7 @@ def text(run_dir: Path) -> str:
 
 
 def test_six_arms_stay_below_one_megabyte(tmp_path: Path) -> None:
-    path = render(run_folder(tmp_path, arms=SIX))
+    path = render(run_folder(tmp_path, servers=40, rps=5.0, arms=SIX))
     assert path.stat().st_size <= 1_000_000
     for arm in SIX:
         assert f"<b>{arm}</b>" in path.read_text(encoding="utf-8")
@@ -343,8 +343,8 @@ def test_tells_the_numbers_of_the_history(run_dir: Path, text: str) -> None:
     out = series.out_curve(run).mean_share(at.t0_s + 40, at.t0_s + 70)
     assert f"left {percent(out)} of the fleet out of service" in text
     assert f"{len(series.dragged_in(run, at.targets, at.cut_on_s, at.stuck_end_s))} servers that the cut" in text
-    assert "3 of 3 attempts at adding capacity failed" in text and "Only" in text
-    assert "struck 1 of 4 cells" in text
+    assert "3 of 3 attempts at adding capacity failed" in text
+    assert "1 of 4 cells sick" in text
 
 
 def test_every_time_axis_carries_the_faults(run_dir: Path) -> None:
@@ -418,4 +418,4 @@ def test_numbers_in_words() -> None:
         "2.0 s",
         "132 s",
     ]
-    assert [plain(None), plain(3.0, "servers"), plain(7e-6)] == ["—", "3 servers", "7e-06"]
+    assert [plain(None), plain(3.0, "servers"), plain(7e-6)] == ["—", "3", "7e-06"]

@@ -6,6 +6,8 @@ view. The first arm is the base that the others are told against.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from .view import MISSING, ArmView, RunView, percent, seconds
 
 STUCK_RATIO = 0.3  # as in `verbs.Wait`: far from 0 and from the plateau
@@ -20,7 +22,7 @@ def answer(run: RunView) -> str:
     told = [view for view in run.arms if view.out_stuck is not None and view.cut_s is not None]
     if told:
         base, *others = told
-        text = " ".join([_base(base), *(_other(view, base) for view in others)])
+        text = " ".join([_base(base), *_others(others, base)])
     elif any(view.records for view in run.arms):
         text = "The run was cut short, or nobody was cut off: there is no window in which an outage could be judged."
     else:
@@ -53,12 +55,23 @@ def _base(view: ArmView) -> str:
     return f"{text} It came back by itself after {seconds(view.recovered_at_s)}."
 
 
-def _other(view: ArmView, base: ArmView) -> str:
-    cut = "the same cut" if view.targets == base.targets else f"a cut of {view.targets} servers"
-    if (view.out_stuck or 0.0) <= HEALED_RATIO:
-        return f"In {view.name} {cut} healed by itself."
-    where = f" and struck {len(sick_cells(view))} of {len(view.cells)} cells" if len(view.cells) > 1 else ""
-    return f"In {view.name} {cut} cost {percent(view.out_stuck)} of the fleet{where}."
+def _others(views: Sequence[ArmView], base: ArmView) -> Iterator[str]:
+    """Who healed in one sentence, who did not in another."""
+    healed = [view for view in views if (view.out_stuck or 0.0) <= HEALED_RATIO]
+    if healed:
+        yield f"In {_list([view.name for view in healed])} it healed by itself."
+    stuck = []
+    for view in views:
+        if view not in healed:
+            notes = [f"{view.targets} servers cut"] if view.targets != base.targets else []
+            notes += [f"{len(sick_cells(view))} of {len(view.cells)} cells sick"] if len(view.cells) > 1 else []
+            stuck.append(f"{view.name} {percent(view.out_stuck)}" + (f" ({', '.join(notes)})" if notes else ""))
+    if stuck:
+        yield f"Out at the same time in {_list(stuck)}."
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def sick_cells(view: ArmView) -> list[str]:

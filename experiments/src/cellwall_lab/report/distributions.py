@@ -58,22 +58,22 @@ def sizes(view: ArmView) -> str:
         axes.scatter(*xy(_thin(points, limit)), s=5, color=colour, alpha=0.55, linewidth=0)
     lost = sorted({round(size / 25) * 25.0 for size in view.sizes_failed})
     axes.scatter(lost, [limit * 1.1] * len(lost), s=14, color=OUT, marker="|", linewidth=0.9)
-    right = max([x for x, _ in [*view.sizes_clean, *view.sizes_stuck]] + lost) * 1.03
+    right = max([view.largest_records, *(x for x, _ in [*view.sizes_clean, *view.sizes_stuck]), *lost]) * 1.03
     axes.set_xlim(0, right)
     axes.set_ylim(0, limit * 1.32)
     axes.set_yticks([0, limit / 2, limit], ["0", f"{limit / 2:g}", f"{limit:g} s"])
     axes.axhline(limit, color=INK, linewidth=0.9)
     label(axes, right, limit, "time limit", INK, va="top", ha="right", dy_pt=-2)
     if lost:
-        label(axes, right, limit * 1.17, "never answered in the stuck window", OUT, ha="right")
+        label(axes, right, limit * 1.17, "none in the judged window", OUT, ha="right")
     if view.size_cut is not None:
         axes.axvline(view.size_cut, color=CUT_TEXT, linewidth=0.9, dashes=(4, 2))
         label(axes, view.size_cut, limit * 0.62, f"cut-off: {view.size_cut:,.0f} records", CUT_TEXT, dx_pt=4)
     axes.set_xlabel("records in the membership", loc="left", labelpad=2)
     note = ""
     if view.size_cut is not None:
-        note = f"A membership larger than about {view.size_cut:,.0f} records no longer arrives within {limit:g} s."
-    colours = key(("errors", "dot", "healthy"), ("out", "dot", "stuck"))
+        note = f"A membership larger than about {view.size_cut:,.0f} records seldom arrives within {limit:g} s."
+    colours = key(("errors", "dot", "healthy"), ("out", "dot", "judged window"))
     return framed(view.name, note, svg(figure, f"sizes-{view.name}", f"{view.name}: {title}", note or title), colours)
 
 

@@ -62,6 +62,8 @@ def _shrink(source: str, salt: str, title: str, text: str) -> str:
         body,
     )
     body = re.sub(r"\s*\n\s*", " ", body)
+    # After M, coordinates are lines anyway; paths with curves keep their letters.
+    body = re.sub(r' d="[^"CQ]*"', lambda m: m[0].replace(" L ", " ").replace(' "', '"'), body)
     body = re.sub(r"> <", "><", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var(--{variable})")

@@ -73,7 +73,7 @@ def cells(view: ArmView) -> str:
     axes.grid(False)
     for row, cell in enumerate(rows):
         axes.axhspan(row + 0.04, row + 0.96, color=HAIR, alpha=0.35, linewidth=0, zorder=0.1)
-        for start, end, level in _runs(view.out_by_cell[cell], view.axis.hi_s):
+        for start, end, level in _runs(view.out_by_cell[cell]):
             axes.broken_barh(
                 [(start, end - start)], (row + 0.04, 0.92), facecolor=OUT, alpha=round(level / LEVELS, 2), linewidth=0
             )
@@ -84,11 +84,12 @@ def cells(view: ArmView) -> str:
     return framed(view.name, note, svg(figure, f"cells-{view.name}", f"{view.name}: {title}", note))
 
 
-def _runs(points: Points, end_s: float) -> list[tuple[float, float, int]]:
+def _runs(points: Points) -> list[tuple[float, float, int]]:
     """Neighbours of the same colour as one: [from, to, level], the empty ones left out."""
     runs: list[tuple[float, float, int]] = []
+    width_s = points[1][0] - points[0][0] if len(points) > 1 else 1.0
     for k, (x, y) in enumerate(points):
-        until = points[k + 1][0] if k + 1 < len(points) else end_s
+        until = points[k + 1][0] if k + 1 < len(points) else x + width_s
         level = 0 if y <= 0 else max(1, round(y * LEVELS))
         if runs and runs[-1][2] == level:
             runs[-1] = (runs[-1][0], until, level)
@@ -115,8 +116,8 @@ def renewals(view: ArmView) -> str:
     if peak > top:
         label(axes, x[asked.index(peak)], top, f"to {peak:.0f}", INK, va="top", ha="left", dx_pt=3)
     note = (
-        f"Asked {_mean(view.asked, view.clean)} a second when healthy and {_mean(view.asked, view.stuck)} when stuck, "
-        f"of which {_mean(view.in_time, view.stuck)} were answered in time."
+        f"Asked a second: {_mean(view.asked, view.clean)} when healthy; in the judged window "
+        f"{_mean(view.asked, view.stuck)}, of which {_mean(view.in_time, view.stuck)} answered in time."
     )
     colours = key(("ok", "area", "in time"), ("out", "area", "too late"), ("ink", "line", "asked"))
     return framed(view.name, note, svg(figure, f"renewals-{view.name}", f"{view.name}: {title}", note), colours)
@@ -161,7 +162,7 @@ def cpu(view: ArmView) -> str:
         axes, view.axis.lo_s, 0.02, f"{worst}" + (", others grey" if len(view.cpu) > 1 else ""), INK, dx_pt=3, dy_pt=1
     )
     healthy, stuck = _share(view.cpu[worst], view.clean), _share(view.cpu[worst], view.stuck)
-    note = f"{worst} spent {healthy} of its limit when healthy, {stuck} when stuck."
+    note = f"{worst} spent {healthy} of its limit when healthy, {stuck} in the judged window."
     return framed(view.name, note, svg(figure, f"cpu-{view.name}", f"{view.name}: {title}", note))
 
 

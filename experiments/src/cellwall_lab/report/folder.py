@@ -27,7 +27,7 @@ PREDICTION = "prediction"
 
 
 def read(run_dir: Path) -> RunView:
-    """The whole run; all arms on one time axis."""
+    """The whole run; all arms on the same axes."""
     if not run_dir.is_dir():
         raise Refused(f"{run_dir}: not a run folder")
     judged = _verdict(run_dir / VERDICT)
@@ -43,8 +43,9 @@ def read(run_dir: Path) -> RunView:
     shown = [view for view in arms if view.records] or list(foretold.values())
     if shown:
         lo_s, hi_s = min(v.axis.lo_s for v in shown), max(v.axis.hi_s for v in shown)
-        arms = [_on_axis(view, lo_s, hi_s) for view in arms]
-        foretold = {name: _on_axis(view, lo_s, hi_s) for name, view in foretold.items()}
+        largest = max(view.largest_records for view in shown)
+        arms = [_common(view, lo_s, hi_s, largest) for view in arms]
+        foretold = {name: _common(view, lo_s, hi_s, largest) for name, view in foretold.items()}
     return RunView(
         folder=run_dir.resolve().name,
         title=str(document.get("title") or judged.experiment),
@@ -119,8 +120,9 @@ def _text(path: Path) -> str:
         raise Refused(f"{path}: cannot be read ({error})") from None
 
 
-def _on_axis(view: ArmView, lo_s: float, hi_s: float) -> ArmView:
+def _common(view: ArmView, lo_s: float, hi_s: float, largest_records: int) -> ArmView:
+    """The same axes for every arm."""
     axis: TimeAxis = (
         msgspec.structs.replace(view.axis, lo_s=lo_s, hi_s=hi_s) if view.records else TimeAxis(lo_s=lo_s, hi_s=hi_s)
     )
-    return msgspec.structs.replace(view, axis=axis)
+    return msgspec.structs.replace(view, axis=axis, largest_records=largest_records)

@@ -34,6 +34,7 @@ def arm(name: str, run: Run) -> ArmView:
         records=sum(len(kind) for kind in kinds(run)) + 1,
         servers=len(run.world.servers),
         cells=series.cells(run),
+        largest_records=max((records for _, records in series.servers(run).values()), default=0),
         time_limit_s=run.time_limit_s,
         renew_every_s=run.renew_every_s,
         axis=axis(run, when),

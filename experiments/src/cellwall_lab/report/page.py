@@ -48,7 +48,11 @@ def page(run: RunView) -> str:
                 f"{CLOSED} The darker, the more of the cell's servers were out.",
                 _grid(run, figures.cells),
             ),
-            _section("Renewals asked and answered", CLOSED, _grid(run, figures.renewals)),
+            _section(
+                "Renewals asked and answered",
+                f"{CLOSED} Where the line leaves the plot, attempts found the network cut or the door shut.",
+                _grid(run, figures.renewals),
+            ),
             _section("Queue at the metadata service", f"{CLOSED} Sampled every second.", _grid(run, figures.queue)),
             _section("Runbook, step by step", "Times count from the end of the cut.", tables.steps(run)),
             _section(

@@ -47,7 +47,7 @@ margin-top:.9rem}
 .grid.one{max-width:38rem}
 .grid>figure{display:grid;grid-template-rows:subgrid;grid-row:span 2;gap:.2rem;align-content:start}
 .glance{display:flex;flex-wrap:wrap;gap:1rem 2.4rem;align-items:flex-start;margin-top:1.9rem}
-.glance>figure{flex:1 1 20rem;max-width:30rem}.glance>.wide{flex:1.5 1 30rem;margin:0;min-width:0}
+.glance>figure{flex:1 1 19rem;max-width:28rem}.glance>.wide{flex:2 1 38rem;margin:0;min-width:0}
 figure{margin:0;min-width:0;break-inside:avoid}
 figcaption{font-size:.88rem;line-height:1.4;margin-bottom:.15rem;align-self:end}
 figcaption b{font-weight:650}
@@ -83,7 +83,8 @@ figcaption .key{font-weight:650;margin-right:.6em}figcaption .key i{background:c
 @media print{:root{color-scheme:light;LIGHT}body{font-size:10.5pt}main{max-width:none;padding:0}
 h2{margin-top:1.6rem;break-after:avoid}h3{break-after:avoid}.grid{grid-template-columns:1fr 1fr;
 gap:.8rem 1.2rem}.grid.one{grid-template-columns:1fr}
-.wide{overflow:visible}tr,figure,.story dd{break-inside:avoid}table{font-size:8.5pt}
+.wide{overflow:visible}td.long{min-width:0}td.s{white-space:normal}
+tr,figure,.story dd{break-inside:avoid}table{font-size:8.5pt}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}pre{white-space:pre-wrap}}
 """
 

@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from cellwall.history import Step
+from cellwall.verdict import ClaimVerdict
+
 from . import answer
 from .embed import nothing
 from .view import ArmView, RunView, plain, seconds
@@ -29,20 +32,35 @@ def steps(run: RunView) -> str:
     head = [("arm", ""), ("at", "n"), ("step", ""), ("cell", ""), ("outcome", ""), ("took", "n"), ("why", "")]
     rows = []
     for view in run.arms:
-        for k, (at_s, step) in enumerate(view.steps):
-            outcome = "skipped" if step.skipped else step.outcome
+        for k, (at_s, same) in enumerate(_alike(view)):
+            outcome = "skipped" if same[0].skipped else same[0].outcome
             rows.append(
                 [
                     _row_head(view.name if k == 0 else ""),
                     _number(f"{at_s:+.1f} s".replace("-", "−")),
-                    _short(step.step),
-                    _short(step.cell),
+                    _short(", ".join(dict.fromkeys(step.step for step in same))),
+                    _short(", ".join(dict.fromkeys(step.cell for step in same))),
                     f'<td class="mark {_STEP_TONES[outcome]}">{escape(outcome)}</td>',
-                    _number("" if step.skipped else seconds(step.took_s)),
-                    _long(step.reason),
+                    _number("" if outcome == "skipped" else seconds(same[0].took_s)),
+                    _long(same[0].reason),
                 ]
             )
     return _table(head, rows) if rows else nothing("Steps")
+
+
+def _alike(view: ArmView) -> list[tuple[float, list[Step]]]:
+    """Steps skipped at the same time for the same reason as one row; every step taken has its own."""
+    rows: list[tuple[float, list[Step]]] = []
+    skipped: dict[tuple[float, str], list[Step]] = {}
+    for at_s, step in view.steps:
+        key = (round(at_s, 1), step.reason)
+        if step.skipped and key in skipped:
+            skipped[key].append(step)
+            continue
+        rows.append((at_s, [step]))
+        if step.skipped:
+            skipped[key] = rows[-1][1]
+    return rows
 
 
 def claims(run: RunView) -> str:
@@ -54,7 +72,7 @@ def claims(run: RunView) -> str:
             [
                 f'<td class="long">{escape(claim.text or claim.id)}<small>{escape(claim.id)}</small></td>',
                 f"<td>{mark(claim.outcome)}</td>",
-                _number(plain(claim.value, claim.unit)),
+                f'<td class="n">{escape(plain(claim.value, claim.unit))}<small>{escape(_unit(claim))}</small></td>',
                 _short(plain(claim.bound, claim.unit)),
                 _long(plain(claim.evidence)),
             ]
@@ -65,6 +83,11 @@ def claims(run: RunView) -> str:
             parts.append(f'<p class="none">This run does not count: {escape(run.voids[arm.name])}</p>')
         parts.append(_table(head, rows) if rows else nothing("Claims", "none judged"))
     return "".join(parts) or nothing("Claims", "none judged")
+
+
+def _unit(claim: ClaimVerdict) -> str:
+    """What the value counts, or is a percentage of."""
+    return "" if claim.value is None else claim.unit.removeprefix("share ")
 
 
 def provenance(run: RunView) -> str:

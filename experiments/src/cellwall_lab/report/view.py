@@ -60,6 +60,7 @@ class ArmView(msgspec.Struct, frozen=True, kw_only=True):
     sizes_stuck: Points = []
     sizes_failed: list[int] = []
     size_cut: float | None = None  # records
+    largest_records: int = 0  # of any membership, common to all arms
     customers: list[tuple[str, float, int]] = []
     # what was done, seconds since the trigger
     steps: list[tuple[float, Step]] = []
@@ -139,7 +140,7 @@ def count(number: int, thing: str) -> str:
 
 
 def plain(value: Any, unit: str = "") -> str:
-    """A value from a verdict, for a table; "share of X" becomes percent of X, what is missing a dash."""
+    """A value from a verdict, for a table: a "share of …" as percent, what is missing as a dash."""
     if value is None or value == "":
         return "—"
     if isinstance(value, Bound):
@@ -151,6 +152,5 @@ def plain(value: Any, unit: str = "") -> str:
     if isinstance(value, int | float):
         if unit.startswith("share of "):
             return percent(float(value))
-        text = f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.3g}"
-        return f"{text} {unit}".strip()
+        return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.3g}"
     return str(value)
