@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cellwall_lab import cli, experiment
+from cellwall.errors import Refused
+from cellwall_lab import cli, doctor, experiment
 from cellwall_lab.runfolder import RunFolder, RunInfo
 
 SHIPPED = "september-2015"
@@ -129,3 +130,26 @@ def test_lint_names_every_problem(home, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert [line.rpartition("; ")[2] for line in lines] == ["did you mean tags?", "did you mean rollbacks?"]
     assert cli.call(["lint", str(experiment.FOLDER / path.name)]) == 0
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    monkeypatch.setattr(doctor, "WATCH_S", 0.1)
+    monkeypatch.setattr(doctor, "SLEEPS", 10)
+
+
+def test_doctor_measures_and_says_which_faults_it_can_do(brief, capsys):
+    status = cli.call(["doctor"])
+    text = capsys.readouterr().out
+    for word in ("cores", "memory", "disk", "loopback", "store", "cpu-clock", "stop-continue", "host", "limit-cpu"):
+        assert word in text
+    assert status == (2 if "\nbad " in f"\n{text}" else 0)
+
+
+def test_doctor_does_not_pass_a_machine_without_a_store(brief, monkeypatch, capsys):
+    def missing():
+        raise Refused("store: no valkey-server or redis-server on PATH")
+
+    monkeypatch.setattr(doctor, "store_binary", missing)
+    assert cli.call(["doctor"]) == 2
+    assert "cannot hold a verdict" in capsys.readouterr().out

@@ -201,3 +201,28 @@ def test_sigterm_to_chaos_run_during_an_action_is_not_swallowed(home, monkeypatc
     assert process.returncode == 1
     assert verdict(home)["outcome"] == "unknown"
     assert gone(int(pid.read_text()))
+
+
+def test_the_demo_predicts_first_and_keeps_both_verdicts(home, monkeypatch):
+    real, asked = cli.prepare, []
+
+    def fake(name, backend, arms, *rest, **named):
+        asked.append((backend, tuple(arms)))
+        return real(name, BACKEND, [ARM], *rest, **named)
+
+    monkeypatch.setattr(cli, "prepare", fake)
+    assert cli.call(["demo", "--seed", "2", "--out", str(home / "r")]) == 0
+    assert asked == [("local", ("monolith", "cells-4")), ("simulation", ("monolith", "cells-4"))]
+    assert [verdict(home, out)["outcome"] for out in ("r", "r/prediction")] == ["held", "held"]
+    assert [verdict(home, out)["seed"] for out in ("r", "r/prediction")] == [2, 2]
+
+
+def test_the_shipped_experiment_runs_on_the_simulation(home):
+    """The whole way once, without fakes: the event sticks, its operators' steps end it, every claim is judged."""
+    out = home / "s"
+    assert cli.call(["run", "september-2015", "--backend", "simulation", "--arm", "monolith", "--out", str(out)]) == 0
+    claims = {claim["id"]: claim["outcome"] for claim in verdict(home, "s")["arms"][0]["claims"]}
+    assert set(claims.values()) == {"held"}
+    assert {"stuck", "capacity-locked-out", "recovered"} <= claims.keys()
+    journal = json.loads((out / "monolith" / "journal.json").read_text())
+    assert (journal["status"], journal["deviated"]) == ("completed", False)
