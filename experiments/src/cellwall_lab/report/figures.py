@@ -1,9 +1,9 @@
 """The figures over time, one function each: a view of an arm in, a piece of HTML out.
 
-Decides what each figure shows and what its one-line caption says. Never reads a file and never derives a
-series (that is `view`); a figure whose data is missing says "not recorded" and nothing breaks. Every
-caption says whether its traffic is open-loop (customers do not wait for answers) or closed-loop
-(a storage server asks again only after its last answer). Invariant I5: no number that is not in the view.
+Decides what each figure shows and what its caption says. Never reads a file and never derives a series
+(that is `measure`); a figure whose data is missing says "not recorded" and nothing breaks. Whether
+its traffic is open-loop or closed-loop stands above it (`page`). Invariant I5: no number that is not in
+the view.
 """
 
 from __future__ import annotations
