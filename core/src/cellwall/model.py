@@ -218,7 +218,7 @@ class WorldSpec(_Spec, frozen=True, kw_only=True):
         return [text]
 
 
-SOLO_RATIO_MAX = 1 / 15  # research 07: S = 600 is at the edge for 4 cells, S = 800 carries 8
+SOLO_RATIO_MAX = 1 / 15  # research 07: S = 600 is at the edge for 4 cells; at 1 / 10 (S = 800, 8 cells) some time out
 
 
 def _need(ok: bool, field: str, value: object, right: str) -> None:

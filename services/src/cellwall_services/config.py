@@ -73,7 +73,7 @@ def load(kind: type[C], argv: list[str] | None = None) -> C:
         return msgspec.json.decode(Path(arguments[0]).read_bytes(), type=kind)
     except OSError as error:
         raise Refused(f"{arguments[0]}: cannot be read ({error.strerror})") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(f"{arguments[0]}: {error}") from None
 
 

@@ -19,7 +19,10 @@ class Recorder:
     """Buffers records and appends them to ``path``. `add` never blocks and never raises on I/O."""
 
     def __init__(self, path: Path) -> None:
+        cut_off = _ends_in_a_line(path)
         self._file = path.open("ab")
+        if cut_off:
+            self._file.write(b"\n")
         self._lines: list[bytes] = []
 
     def add(self, record: history.Record) -> None:
@@ -59,6 +62,15 @@ async def sample_vitals(recorder: Recorder, name: str, every_s: float = 1.0) -> 
                 t=time.time(), name=name, cpu_s=time.process_time(), rss_bytes=_rss_bytes(), lag_s=round(worst_s, 6)
             )
         )
+
+
+def _ends_in_a_line(path: Path) -> bool:
+    """Whether an earlier process was killed in the middle of a line; what follows must not be glued to it."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"
 
 
 def _rss_bytes() -> int:

@@ -17,7 +17,7 @@ Metadata node, admin listener:
 Storage host (keep-alive; a server that is cut off aborts the connection without an answer):
     POST /replica/{server}/put       `Put`    -> 200 empty | 503 `Refusal`
     POST /replica/{server}/get       `Get`    -> 200 `Got` | 503 `Refusal`
-    POST /replica/{server}/export    `Export` -> 200 `Exported` | 503 `Refusal`   re-replication, also while out of service
+    POST /replica/{server}/export    `Export` -> 200 `Exported` | 503 `Refusal`   re-replication, also while out
     GET  /servers                    -> 200 JSON {server: `ServerState`}
     GET  /servers/{server}/trace     -> 200 JSON [history.Renewal | history.Availability …], newest last, at most 200
     GET  /map-version                -> 200 JSON {"version": n}   of the cell map last read
