@@ -58,7 +58,8 @@ class Got(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a replica did nothing: disqualified, not-assigned, no-such-server, corrupt, storage (disk full, unreadable)."""
+    """Why a replica did nothing: disqualified, not-assigned, no-such-server, corrupt, or storage (disk full or
+    unreadable)."""
 
     reason: str
 

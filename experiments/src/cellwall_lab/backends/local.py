@@ -34,7 +34,7 @@ from .live import Live
 from .machine import sample_host
 from .processes import BACKLOG
 from .recorder import WORLD_FILE
-from .server import serve
+from .server import enter, serve
 
 POLL_S = 0.1
 SPREAD_RNG = "cut/spread"
@@ -378,13 +378,13 @@ async def main(config: ArmConfig) -> int:
     world = LocalWorld(running, Live(layout.spec, servers, layout.spec.fleet.large_records / 2))
     world.watch(stopped)
     await world.entered(stopped)
-    await serve(world, Path(config.out) / "world.sock", stopped)
+    await serve(world, stopped)
     return 0
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(asyncio.run(main(ArmConfig.read(Path(sys.argv[1])))))
+        sys.exit(asyncio.run(main(enter(ArmConfig.read(Path(sys.argv[1]))))))
     except Refused as refusal:
         print(f"cellwall: {refusal}", file=sys.stderr)
         sys.exit(REFUSED_STATUS)

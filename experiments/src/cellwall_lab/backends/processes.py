@@ -93,18 +93,10 @@ class Processes:
 
     def store(self, name: str) -> str:
         """Start a store on a unix socket, in memory only; returns its URL. Its loss is a lost run, not lost data."""
-        path = self.folder / "stores" / f"{name}.sock"
+        # Relative to the arm's folder, where every process of a world works: a socket's path is limited to 107 bytes.
+        path = Path("stores") / f"{name}.sock"
         memory_only = ["--save", "", "--appendonly", "no", "--daemonize", "no"]
-        args: list[str | Path] = [
-            store_binary(),
-            "--port",
-            "0",
-            "--unixsocket",
-            path,
-            "--dir",
-            path.parent,
-            *memory_only,
-        ]
+        args: list[str | Path] = [store_binary(), "--port", "0", "--unixsocket", path, *memory_only]
         self.start(f"store-{name}", args)
         return f"unix://{path}"
 

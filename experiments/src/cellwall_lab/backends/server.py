@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from aiohttp import web
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
 
 from .. import verbs
+from ..runfolder import SOCKET
+from .config import ArmConfig
 
 READS = (verbs.Window, verbs.Faults)
 
@@ -62,24 +65,27 @@ def _error(status: int, text: str) -> web.Response:
     return web.json_response({"error": text}, status=status)
 
 
-async def serve(world: World, socket_path: Path, stopped: asyncio.Event) -> None:
-    """Serve verbs until ``stopped`` is set; says "ready" on stdout once the socket accepts."""
+def enter(config: ArmConfig) -> ArmConfig:
+    """Work in the arm's folder from now on: a unix socket's path is limited to 107 bytes, a run folder's is not."""
+    calibration = None if config.calibration is None else str(Path(config.calibration).absolute())
+    out = Path(config.out).absolute()
+    try:
+        os.chdir(out)
+    except OSError as error:
+        raise Refused(f"--out: {out}: {error.strerror}") from None
+    return msgspec.structs.replace(config, calibration=calibration, out=str(out))
+
+
+async def serve(world: World, stopped: asyncio.Event) -> None:
+    """Serve verbs in the working folder (see `enter`) until ``stopped`` is set.
+
+    Says "ready" on stdout once the socket accepts."""
     runner = web.AppRunner(make_app(world, stopped), access_log=None, handler_cancellation=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        # A unix socket's path is limited to 107 bytes; a run folder's may be longer.
-        with _short(socket_path) as path:
-            await web.UnixSite(runner, path).start()
+        await web.UnixSite(runner, SOCKET).start()
         print("ready", flush=True)
         await stopped.wait()
     finally:
         await runner.cleanup()
         await world.close()
-
-
-@contextlib.contextmanager
-def _short(path: Path) -> Any:
-    """The path, or a refusal that says what to do if the kernel cannot take it."""
-    if len(str(path).encode()) > 100:
-        raise Refused(f"--out: the run folder's path is too long for a unix socket ({path}); choose a shorter one")
-    yield str(path)

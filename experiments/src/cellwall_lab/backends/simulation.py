@@ -32,7 +32,7 @@ from .calibrate import Calibration
 from .config import REFUSED_STATUS, ArmConfig
 from .engine import Cell, Loop, Node, Servers
 from .live import Live
-from .server import serve
+from .server import enter, serve
 from .simulated_customers import Customers
 
 SAMPLE_EVERY_S = 1.0
@@ -301,12 +301,12 @@ async def main(config: ArmConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     world = SimulatedWorld(config, costs_of(config))
     world.start()
-    await serve(world, Path(config.out) / "world.sock", stopped)
+    await serve(world, stopped)
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(ArmConfig.read(Path(sys.argv[1]))))
+        asyncio.run(main(enter(ArmConfig.read(Path(sys.argv[1])))))
     except Refused as refusal:
         print(f"cellwall: {refusal}", file=sys.stderr)
         sys.exit(REFUSED_STATUS)

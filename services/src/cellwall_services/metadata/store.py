@@ -80,7 +80,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        pool = redis.asyncio.ConnectionPool.from_url(url, protocol=2)
+        pool = _pool(url)
         self._connection: redis.asyncio.Connection = pool.make_connection()  # type: ignore[no-untyped-call]
         self._url = url
         self._lock = asyncio.Lock()
@@ -104,3 +104,11 @@ class Store:
 
     async def close(self) -> None:
         await self._connection.disconnect()
+
+
+def _pool(url: str) -> redis.asyncio.ConnectionPool:
+    """Like from_url, but "unix://" may be followed by a relative path: a socket's path is limited to 107 bytes."""
+    if url.startswith("unix://"):
+        kind = redis.asyncio.UnixDomainSocketConnection
+        return redis.asyncio.ConnectionPool(connection_class=kind, path=url.removeprefix("unix://"), protocol=2)
+    return redis.asyncio.ConnectionPool.from_url(url, protocol=2)
