@@ -44,8 +44,8 @@ def grow(cell_of: Sequence[int], records: Sequence[int], cells: int) -> list[int
     groups, or when another would carry it further from the mean.
     """
     new = cells - 1
-    if any(c >= new for c in cell_of):
-        raise Refused(f"cells: {cells} cells exist already; growth adds exactly one")
+    if set(cell_of) != set(range(new)):
+        raise Refused(f"cells: {cells} is not allowed; growth adds exactly one to the {len(set(cell_of))} there are")
     grown = list(cell_of)
     load = [0] * cells
     for group, cell in enumerate(grown):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .cells import assign_groups, slice_servers
+from .errors import Refused
 from .model import (
     ZONES,
     Assignment,
@@ -134,6 +135,8 @@ def domain_servers(fleet: Fleet, domain: int) -> list[int]:
 
 def spread_servers(fleet: Fleet, share: float, rng: Random) -> list[int]:
     """That share of the servers of every placement group."""
+    if not 0 < share <= 1:
+        raise Refused(f"spread: {share!r} is not allowed; it must be in (0, 1]")
     return sorted(s for servers in fleet.groups() for s in rng.sample(servers, round(share * len(servers))))
 
 
