@@ -102,6 +102,7 @@ class NodeSample(_Record, frozen=True, kw_only=True, tag="node"):
     oldest_s: float
     answered: int = 0
     abandoned: int = 0
+    records: int = 0  # bundled since its start, whether or not anybody waited for them
 
 
 class CpuLimit(_Record, frozen=True, kw_only=True, tag="cpu-limit"):

@@ -37,7 +37,6 @@ from .recorder import Recorder
 
 UP_S = 60.0  # a child that is not up by then is not coming (guess)
 POLL_S = 0.05
-FIRST_WAVE_S = 2.0  # from publishing the map to the first wave: the hosts must have started
 DISK_FREE_BYTES = 2 * 2**30  # a run of the reference set leaves about 0.5 GB (measured)
 
 
@@ -119,28 +118,31 @@ async def _build(run: Running) -> None:
     await _until(run, lambda: all(path.exists() for path in sockets), "the stores to listen")
     loader = {"spec": spec, "stores": run.stores}
     processes.service("loader", "cellwall_services.metadata.loader", loader, may_end=True)
+    # Beside the loader: hosts wait for the map, the load for its control.
+    zones = sorted(set(run.layout.fleet.zone))
+    run.hosts = {f"host-{zone}": f"127.0.0.1:{free_port()}" for zone in zones}
+    frontend = f"127.0.0.1:{free_port()}"
+    _start_hosts(run, zones)
+    run.control(rps=0.0)
+    _start_load(run, frontend)
     await _until(run, lambda: processes.poll("loader") is not None, "the stores to be filled")
     if processes.poll("loader") != 0:
         raise Unavailable(f"loader: {processes.log_tail('loader')}")
 
-    nodes = [[await start_node(run, cell_id(cell)) for _ in range(spec.nodes_per_cell)] for cell in range(spec.cells)]
-    zones = sorted(set(run.layout.fleet.zone))
-    run.hosts = {f"host-{zone}": f"127.0.0.1:{free_port()}" for zone in zones}
+    names = [cell_id(cell) for cell in range(spec.cells) for _ in range(spec.nodes_per_cell)]
+    nodes = await asyncio.gather(*(start_node(run, cell) for cell in names))
     run.map = _first_map(run, nodes)
     processes.publish(run.map)
-    frontend = _start_frontend(run)
-    _start_hosts(run, zones)
-    run.control(rps=0.0)
-    _start_load(run, frontend)
+    _start_frontend(run, frontend)
     await _answers(run, f"http://{frontend}/ready", "the front end to load its map")
 
-    run.costs = await _costs(run, nodes[0][0])
+    run.costs = await _costs(run, nodes[0])
     cores = total_cores(spec, run.layout.fleet, run.costs)
     limiter = [sys.executable, "-m", "cellwall_lab.backends.limiter"]
     run.publish_limits()
     processes.start("limiter", [*limiter, processes.folder / "limits.json", processes.records / "limiter.ndjson"])
-    for started in (node for cell in nodes for node in cell):
-        run.limit(started.name, started.pid, cores / spec.cells / spec.nodes_per_cell)
+    for node in nodes:
+        run.limit(node.name, node.pid, cores / len(nodes))
     for name, address in run.hosts.items():
         await _answers(run, f"http://{address}/map-version", f"{name} to start")
     run.recorder.add(_world_record(run, cores))
@@ -185,14 +187,15 @@ async def start_node(run: Running, cell: str, *, may_end: bool = False) -> Start
     return StartedNode(name, pid, f"127.0.0.1:{port}", admin)
 
 
-def _first_map(run: Running, nodes: list[list[StartedNode]]) -> CellMap:
+def _first_map(run: Running, nodes: list[StartedNode]) -> CellMap:
     """Version 1: every node of a cell owns all its metadata partitions, and the first wave is not in sight."""
     spec = run.layout.spec
     cells = {}
-    for cell, mine in enumerate(nodes):
+    for cell in map(cell_id, range(spec.cells)):
+        mine = [node for node in nodes if node.name.startswith(f"{cell}-")]
         owners = [[node.name for node in mine] for _ in range(spec.metadata.partitions)]
-        cells[cell_id(cell)] = CellEntry(
-            id=cell_id(cell),
+        cells[cell] = CellEntry(
+            id=cell,
             nodes={node.name: node.renewal for node in mine},
             admin={node.name: node.admin for node in mine},
             owners=owners,
@@ -206,8 +209,7 @@ def _first_map(run: Running, nodes: list[list[StartedNode]]) -> CellMap:
     return CellMap(1, cells, servers)
 
 
-def _start_frontend(run: Running) -> str:
-    address = f"127.0.0.1:{free_port()}"
+def _start_frontend(run: Running, address: str) -> None:
     folder = run.processes.folder
     (folder / "data" / "frontend").mkdir(parents=True, exist_ok=True)
     config = {
@@ -218,7 +220,6 @@ def _start_frontend(run: Running) -> str:
         "records": str(run.processes.records / "frontend.ndjson"),
     }
     run.processes.service("frontend", "cellwall_services.frontend", config)
-    return address
 
 
 def _start_hosts(run: Running, zones: list[str]) -> None:

@@ -52,6 +52,7 @@ class Node:
         self.cpu_s = 0.0
         self.answered = 0
         self.abandoned = 0
+        self.records = 0
         self._loop, self._policy, self._costs = loop, policy, costs
         self._left: dict[int, int] = {}  # request -> records to do
         self._since: dict[int, float] = {}
@@ -77,6 +78,10 @@ class Node:
                 self._forget(request)
                 self._serve()
 
+    def set_weight(self, partition: int, percent: float) -> None:
+        self.admission.set_weight(partition, percent)
+        self._serve()  # an idle node would leave those it lets in waiting for the next arrival
+
     def sample(self) -> history.NodeSample:
         return history.NodeSample(
             t=self._loop.now_s,
@@ -88,6 +93,7 @@ class Node:
             oldest_s=self.oldest_s(),
             answered=self.answered,
             abandoned=self.abandoned,
+            records=self.records,
         )
 
     def oldest_s(self) -> float:
@@ -108,6 +114,7 @@ class Node:
 
     def _page_done(self, request: int, page: int) -> None:
         self._busy = False
+        self.records += page
         left = self._left.get(request)
         if left is not None:
             if left <= page:

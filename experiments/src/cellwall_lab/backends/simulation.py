@@ -63,6 +63,7 @@ class SimulatedWorld:
         self._servers = Servers(self._loop, names, place, spec.renewal, rngs, self._emit)
         self._customers = Customers(self._loop, layout, self._servers.available, self._rng, self._emit)
         self._cuts = 0
+        self._cut_now: dict[str, set[int]] = {}  # fault -> servers; cuts may overlap
         self._loop.at(SAMPLE_EVERY_S, self._sample)
 
     def start(self) -> None:
@@ -142,12 +143,14 @@ class SimulatedWorld:
         fault = history.Fault(t=now_s, id=f"cut-{self._cuts}", fault="cut", state="on", targets=names, receipt=receipt)
         self._emit(fault)
         refused_before = self._servers.refused
+        self._cut_now[fault.id] = set(servers)
         self._servers.cut_off(servers)
         self._loop.at(off_s, self._heal, fault, servers, refused_before)
         return verbs.CutOn(fault.id, len(servers))
 
     def _heal(self, fault: history.Fault, servers: list[int], refused_before: int) -> None:
-        self._servers.cut.difference_update(servers)
+        del self._cut_now[fault.id]
+        self._servers.cut = set().union(*self._cut_now.values())
         receipt = {"servers": len(servers), "refused": self._servers.refused - refused_before}
         self._emit(msgspec.structs.replace(fault, t=self._loop.now_s, state="off", receipt=receipt))
 
@@ -197,8 +200,13 @@ class SimulatedWorld:
         return renewal.reentry_over_s(records, len(mine), self._costs.c_record_s, self._costs.c_request_s, cores)
 
     def _weight(self, cell: Cell, verb: verbs.Weight) -> verbs.StepResult:
+        partitions = self._spec.metadata.partitions
+        if not 0 <= verb.partition < partitions:
+            raise Refused(f"weight.partition: {verb.partition} is not allowed; it must be in 0..{partitions - 1}")
+        if not 0 <= verb.percent <= 100:
+            raise Refused(f"weight.percent: {verb.percent} is not allowed; it must be in 0..100")
         for node in cell.nodes:
-            node.admission.set_weight(verb.partition, verb.percent)
+            node.set_weight(verb.partition, verb.percent)
         return verbs.StepResult("done", 0.0)
 
     # ------------------------------------------------------------ inside

@@ -94,6 +94,7 @@ class Node:
             oldest_s=round(engine.oldest_s(), 4),
             answered=engine.answered,
             abandoned=engine.abandoned,
+            records=engine.records,
         )
 
     # ------------------------------------------------------------ renewals

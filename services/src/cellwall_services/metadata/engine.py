@@ -29,6 +29,7 @@ class Engine:
         self.admission = Admission(policy)
         self.answered = 0
         self.abandoned = 0
+        self.records = 0  # bundled so far, for whomever
         self._stores = stores
         self._ids = itertools.count(1)
         self._jobs: dict[int, tuple[Job, asyncio.Future[None]]] = {}
@@ -73,8 +74,13 @@ class Engine:
                 self._work.clear()
                 await self._work.wait()
                 continue
+            wanted = [command for _, _, commands in turns for command in commands]
             try:
-                answers = await store.execute([command for _, _, commands in turns for command in commands])
+                if wanted:
+                    answers = await store.execute(wanted)
+                else:
+                    answers = []
+                    await asyncio.sleep(0)  # callers come and go between pages, whether or not the store is asked
             except CellwallError as error:
                 for request, _, _ in turns:
                     self._end(request, error)
@@ -85,11 +91,13 @@ class Engine:
                     self._page(request, job, mine)
 
     def _page(self, request: int, job: Job, answers: list[Any]) -> None:
+        before = job.records
         try:
             complete = job.take(answers)
         except CellwallError as error:
             self._end(request, error)
             return
+        self.records += job.records - before
         if complete:
             self.answered += 1
             self._end(request, None)

@@ -24,10 +24,14 @@ _decode_table = msgspec.json.Decoder(TableInfo).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 
 
+PAGES_PER_TRIP = 4  # read ahead: a lone request would else pay a trip (0.13 ms) for every 50 records (0.18 ms)
+
+
 class Job(Protocol):
-    """One request's work. ``body`` is the answer once `take` has returned True."""
+    """One request's work. ``body`` is the answer once `take` has returned True, ``records`` how many are done."""
 
     body: bytes
+    records: int
 
     def want(self) -> list[Command]: ...
 
@@ -68,15 +72,18 @@ class MembershipJob:
         self._head: tuple[int, int, int] | None = None  # epoch, confirmed, count
         self._names: list[str] = []
         self._tables: dict[str, TableInfo] | None = None
+        self._ahead: list[bytes] = []  # rows read and not yet worked on
         self._rows: list[bytes] = []
 
     def want(self) -> list[Command]:
         if self._head is None:
             return [store.read_head(self.server)]
-        page = store.read_page(self.server, self.records, self._page)
+        if self._ahead:
+            return []
+        rows = store.read_page(self.server, self.records, self._page * PAGES_PER_TRIP)
         if self._tables is None:
-            return [store.read_tables(self._names), page] if self._names else [page]
-        return [page]
+            return [store.read_tables(self._names), rows] if self._names else [rows]
+        return [rows]
 
     def take(self, answers: list[Any]) -> bool:
         if self._head is None:
@@ -89,7 +96,10 @@ class MembershipJob:
         if self._tables is None:
             bodies = answers[0] if self._names else []
             self._tables = {info.id: info for info in map(_decode_table, filter(None, bodies))}
-        self._bundle(answers[-1])
+        if answers:
+            self._ahead = answers[-1]
+        self._bundle(self._ahead[: self._page])
+        del self._ahead[: self._page]
         return self.records >= self._head[2] and self._finish()
 
     def _bundle(self, rows: list[bytes]) -> None:
@@ -130,6 +140,7 @@ class MapJob:
         self._version: int | None = None
         self._jobs: list[MembershipJob] = []
         self._done: list[bytes] = []
+        self.records = 0
 
     def want(self) -> list[Command]:
         if self._version is None:
@@ -140,8 +151,12 @@ class MapJob:
         if self._version is None:
             self._version = int(answers[0] or 0)
             self._jobs = [MembershipJob(self._cell, name.decode(), self._page) for name in reversed(answers[1])]
-        elif self._jobs[-1].take(answers):
-            self._done.append(self._jobs.pop().body)
+        else:
+            job = self._jobs[-1]
+            before = job.records
+            if job.take(answers):
+                self._done.append(self._jobs.pop().body)
+            self.records += job.records - before
         if self._jobs:
             return False
         self.body = b'{"cell":%b,"partition":%d,"version":%d,"memberships":[%b]}' % (
@@ -159,6 +174,7 @@ class TableJob:
     body = b""
 
     def __init__(self, change: TableChange) -> None:
+        self.records = 0
         self._change = change
         self._servers = sorted(change.assignments)
         self._heads: list[Any] | None = None
