@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import uvloop
 from aiohttp import web
+
+from cellwall.errors import CellwallError, Refused
 
 from .. import config
 from ..records import Recorder, sample_vitals
@@ -23,6 +27,7 @@ from .store import Store
 
 ROUND_TRIPS = 2  # in flight at once: one is worked on while the other is under way
 BACKLOG = 1024
+SHUTDOWN_S = 1.0  # for answers under way at the end; who still waits for a turn gets none
 CLOSED_POLL_S = 0.05  # how often a closed listener is looked at again
 
 
@@ -42,7 +47,7 @@ async def accept(listener: socket.socket, runner: web.AppRunner) -> None:
             await loop.connect_accepted_socket(server, connection)
 
 
-async def main(settings: config.NodeConfig) -> None:
+async def run(settings: config.NodeConfig) -> None:
     stores = [Store(settings.store_url) for _ in range(ROUND_TRIPS + 1)]
     engine = Engine(stores[:-1], settings.policy)
     node = Node(settings, engine, stores[-1])
@@ -50,16 +55,24 @@ async def main(settings: config.NodeConfig) -> None:
     if settings.renewal_fd >= 0:
         listener = socket.socket(fileno=settings.renewal_fd)
     else:
-        listener = socket.create_server(config.host_port(settings.renewal_listen), backlog=BACKLOG)
+        try:
+            listener = socket.create_server(config.host_port(settings.renewal_listen), backlog=BACKLOG)
+        except OSError as error:
+            raise _no_listener("renewal_listen", settings.renewal_listen, error) from None
     listener.setblocking(False)
     recorder = Recorder(Path(settings.records))
     # handler_cancellation: without it nobody would notice that a caller has gone.
-    renewals = web.AppRunner(node.renewal_app(), access_log=None, handler_cancellation=True)
-    admin = web.AppRunner(node.admin_app(), access_log=None, handler_cancellation=True)
+    renewals, admin = (
+        web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
+        for app in (node.renewal_app(), node.admin_app())
+    )
     await renewals.setup()
     await admin.setup()
     host, port = config.host_port(settings.admin_listen)
-    await web.TCPSite(admin, host, port, backlog=BACKLOG).start()
+    try:
+        await web.TCPSite(admin, host, port, backlog=BACKLOG).start()
+    except OSError as error:
+        raise _no_listener("admin_listen", settings.admin_listen, error) from None
 
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,5 +101,19 @@ async def main(settings: config.NodeConfig) -> None:
             raise result
 
 
+def _no_listener(field: str, address: str, error: OSError) -> Refused:
+    why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be bound ({error.strerror})"
+    return Refused(f"{field}: {address} {why}")
+
+
+def main() -> int:
+    try:
+        uvloop.run(run(config.load(config.NodeConfig)))
+    except CellwallError as error:
+        print(f"cellwall-metadata: {error}", file=sys.stderr)
+        return 3 if isinstance(error, Refused) else 1
+    return 0
+
+
 if __name__ == "__main__":
-    uvloop.run(main(config.load(config.NodeConfig)))
+    sys.exit(main())

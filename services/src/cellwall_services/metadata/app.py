@@ -27,8 +27,6 @@ from .engine import Engine
 from .jobs import Job, MapJob, MembershipJob, NotFound, TableJob
 from .store import Store
 
-CLOSE = {"Connection": "close"}  # one connection per renewal: a pause must leave no pooled one alive
-
 
 class Weight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     percent: float
@@ -111,13 +109,13 @@ class Node:
 
     async def _confirm(self, request: web.Request) -> web.Response:
         epoch = request.query.get("epoch", "")
-        if not epoch.isdigit():
+        if not epoch.isdecimal():
             return _error(400, f"epoch: {epoch!r} is not a number")
         try:
             await self._store.execute([keys.write_confirmed(request.match_info["server"], int(epoch))])
         except Unavailable as error:
             return _error(503, str(error))
-        return web.Response(status=204, headers=CLOSE)
+        return _closing(web.Response(status=204))
 
     # ------------------------------------------------------------ administration
 
@@ -135,11 +133,18 @@ class Node:
         return await self._do(TableJob(change), partition, "tables", admin=True)
 
     async def _version(self, _: web.Request) -> web.Response:
-        return web.json_response({"version": int((await self._store.execute([keys.READ_VERSION]))[0] or 0)})
+        try:
+            version = (await self._store.execute([keys.READ_VERSION]))[0]
+        except Unavailable as error:
+            return _error(503, str(error))
+        return web.json_response({"version": int(version or 0)})
 
     async def _confirmed(self, request: web.Request) -> web.Response:
         servers = [name for name in request.query.get("servers", "").split(",") if name]
-        heads = await self._store.execute([keys.read_head(server) for server in servers])
+        try:
+            heads = await self._store.execute([keys.read_head(server) for server in servers])
+        except Unavailable as error:
+            return _error(503, str(error))
         return web.json_response({s: int(head[1] or 0) for s, head in zip(servers, heads, strict=True)})
 
     async def _get_weight(self, request: web.Request) -> web.Response:
@@ -173,7 +178,7 @@ class Node:
     async def _do(self, job: Job, partition: int, kind: str, *, admin: bool = False) -> web.Response:
         try:
             body = await self._engine.do(job, partition, admin=admin)
-            response = web.Response(body=body, content_type="application/json", headers=CLOSE)
+            response = _closing(web.Response(body=body, content_type="application/json"))
         except NotFound as error:
             response = _error(404, str(error))
         except Refused as error:
@@ -185,14 +190,20 @@ class Node:
 
     def _partition(self, request: web.Request) -> int:
         text = request.match_info["partition"]
-        if not text.isdigit() or int(text) >= self._policy.partitions:
+        if not text.isdecimal() or int(text) >= self._policy.partitions:
             text = f"no metadata partition {text!r}; there are 0..{self._policy.partitions - 1}"
             raise web.HTTPNotFound(text=msgspec.json.encode({"error": text}).decode(), content_type="application/json")
         return int(text)
 
 
 def _error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": text}, status=status, headers=CLOSE)
+    return _closing(web.json_response({"error": text}, status=status))
+
+
+def _closing(response: web.Response) -> web.Response:
+    """One connection per renewal: a pause must leave no pooled one alive. (A header alone leaves it to the caller.)"""
+    response.force_close()
+    return response
 
 
 async def take_over(join: Join) -> Joined:

@@ -11,8 +11,10 @@ import itertools
 import time
 from typing import Any
 
+import msgspec
+
 from cellwall.admission import Admission
-from cellwall.errors import CellwallError
+from cellwall.errors import CellwallError, Refused
 from cellwall.model import MetadataPolicy
 
 from .jobs import Job
@@ -54,7 +56,8 @@ class Engine:
             await done
         except asyncio.CancelledError:
             self.abandoned += 1
-            if self.admission.gone(request):
+            # It may have been answered a moment ago.
+            if request in self._jobs and self.admission.gone(request):
                 self._forget(request)
             self._work.set()  # a slot may have come free
             raise
@@ -96,6 +99,9 @@ class Engine:
             complete = job.take(answers)
         except CellwallError as error:
             self._end(request, error)
+            return
+        except (ValueError, TypeError, msgspec.DecodeError) as error:  # nobody wrote that: it ends this request only
+            self._end(request, Refused(f"the store's content cannot be read: {error}"))
             return
         self.records += job.records - before
         if complete:

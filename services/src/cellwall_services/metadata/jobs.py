@@ -80,7 +80,9 @@ class MembershipJob:
             return [store.read_head(self.server)]
         if self._ahead:
             return []
-        rows = store.read_page(self.server, self.records, self._page * PAGES_PER_TRIP)
+        # Never beyond the count read first: rows that are added meanwhile belong to the next epoch.
+        count = min(self._page * PAGES_PER_TRIP, self._head[2] - self.records)
+        rows = store.read_page(self.server, self.records, count)
         if self._tables is None:
             return [store.read_tables(self._names), rows] if self._names else [rows]
         return [rows]
@@ -168,8 +170,11 @@ class MapJob:
         return True
 
 
+ROWS_PER_COMMAND = 1000  # the store's scripts take about 8,000 words at once
+
+
 class TableJob:
-    """Write a table's information and change the assignments of the servers named."""
+    """Write a table's information and change the assignments of the servers named, all or nothing."""
 
     body = b""
 
@@ -177,33 +182,40 @@ class TableJob:
         self.records = 0
         self._change = change
         self._servers = sorted(change.assignments)
-        self._heads: list[Any] | None = None
-        self._lists: list[Any] = []
+        self._write: Command | None = None
 
     def want(self) -> list[Command]:
-        if self._heads is None:
-            commands: list[Command] = [store.read_head(server) for server in self._servers]
-            if self._change.remove:
-                commands += [("LRANGE", f"list:{server}", 0, -1) for server in self._servers]
-            return commands
-        return self._writes(self._heads)
+        if self._write is None and not self._servers:
+            self._prepare([])  # nothing to read first
+        if self._write is not None:
+            return [self._write]
+        commands: list[Command] = [store.read_head(server) for server in self._servers]
+        if self._change.remove:
+            commands += [("LRANGE", f"list:{server}", 0, -1) for server in self._servers]
+        return commands
 
     def take(self, answers: list[Any]) -> bool:
-        if self._heads is not None:
-            return True
-        self._heads, self._lists = answers[: len(self._servers)], answers[len(self._servers) :]
-        for server, head in zip(self._servers, self._heads, strict=True):
+        if self._write is None:
+            self._prepare(answers)
+            return False
+        self._write = None
+        return bool(answers[0])  # else another change came in between: read again
+
+    def _prepare(self, answers: list[Any]) -> None:
+        heads, lists = answers[: len(self._servers)], answers[len(self._servers) :]
+        for server, head in zip(self._servers, heads, strict=True):
             if head[0] is None:
                 raise NotFound(f"no server {server} in this cell")
-        return False
+        epochs = {server: int(head[0]) for server, head in zip(self._servers, heads, strict=True)}
+        self._write = store.if_unchanged(epochs, self._commands(heads, lists))
 
-    def _writes(self, heads: list[Any]) -> list[Command]:
+    def _commands(self, heads: list[Any], lists: list[Any]) -> list[Command]:
         table = self._change.table
         commands: list[Command] = [store.write_table(table)]
         for i, server in enumerate(self._servers):
             epoch, count, names = int(heads[i][0]) + 1, int(heads[i][2]), _decode_names(heads[i][3])
             if self._change.remove:
-                gone = [stored for stored in self._lists[i] if _decode_row(store.row_body(stored)).table == table.id]
+                gone = [stored for stored in lists[i] if _decode_row(store.row_body(stored)).table == table.id]
                 commands += [("LREM", f"list:{server}", 1, stored) for stored in gone]
                 count -= len(gone)
                 names = [name for name in names if name != table.id]
@@ -212,7 +224,9 @@ class TableJob:
                 if table.id in names:
                     continue
                 added = [msgspec.structs.replace(a, epoch=epoch, born=epoch) for a in self._change.assignments[server]]
-                commands.append(("RPUSH", f"list:{server}", *map(store.row, added)))
+                for first in range(0, len(added), ROWS_PER_COMMAND):
+                    rows = map(store.row, added[first : first + ROWS_PER_COMMAND])
+                    commands.append(("RPUSH", f"list:{server}", *rows))
                 count += len(added)
                 names.append(table.id)
             fields = ("epoch", epoch, "count", count, "tables", _encode(names))

@@ -40,7 +40,7 @@ def row(assignment: Assignment) -> bytes:
 def row_body(stored: bytes) -> bytes:
     """The JSON of a row whose checksum holds; `Refused` otherwise."""
     body = stored[8:]
-    if int(stored[:8], 16) != zlib.crc32(body):
+    if stored[:8] != b"%08x" % zlib.crc32(body):
         raise Refused(f"a stored assignment is damaged: {stored[:60]!r}")
     return body
 
@@ -66,6 +66,27 @@ READ_VERSION: Command = ("GET", "version")
 
 def write_table(info: TableInfo) -> Command:
     return ("SET", f"table:{info.id}", _encode(info))
+
+
+# Carries commands out if every server named still has the epoch given, or nothing: two changes may be under way at
+# once, the same one sent again among them. After the epochs each command follows its number of words.
+_IF_UNCHANGED = """
+for i, key in ipairs(KEYS) do if redis.call('HGET', key, 'epoch') ~= ARGV[i] then return 0 end end
+local i = #KEYS + 1
+while ARGV[i] do
+  local words = tonumber(ARGV[i])
+  redis.call(unpack(ARGV, i + 1, i + words))
+  i = i + words + 1
+end
+return 1
+"""
+
+
+def if_unchanged(epochs: dict[str, int], commands: Sequence[Command]) -> Command:
+    """One command that does all of ``commands`` (1) or nothing (0). ``epochs``: by server."""
+    words = [word for command in commands for word in (len(command), *command)]
+    keys = [f"server:{server}" for server in epochs]
+    return ("EVAL", _IF_UNCHANGED, len(keys), *keys, *epochs.values(), *words)
 
 
 def write_confirmed(server: str, epoch: int) -> Command:
