@@ -42,14 +42,15 @@ REENTRY_PERIODS = 3.0  # guess: 1.5 × the time to serve everybody is under one 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """How long each phase lasts. ``attempts`` at capacity are spread over ``stuck_s``.
 
-    ``pause_s`` is what a pause lasts before capacity is added, R + T at least: every server's own renewal has
-    lapsed then. Adding it takes some 8 s more, all of them paused."""
+    A pause lasts ``pause_s`` at least, R (with its jitter) + T: by then every server's own renewal has lapsed. Capacity
+    is added in it, ``drain_s`` after its begin."""
 
     warm_up_s: float
     cut_s: float
     settle_s: float
     stuck_s: float
     attempts: int
+    drain_s: float
     pause_s: float
     reentry_s: float  # a deadline, not a wait
     watch_s: float
@@ -64,6 +65,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 def timeline(renewal: RenewalPolicy, pace: float | None = None) -> Timeline:
     """The demo's pace, or the event's own timeline with ``pace`` of its seconds in one second."""
     period_s, limit_s = renewal.renew_every_s, renewal.time_limit_s
+    lapsed_s = period_s * (1 + renewal.jitter_ratio) + limit_s
     common: dict[str, Any] = {
         "warm_up_s": max(WARM_UP_S, period_s),
         "cut_s": CUT_S,
@@ -75,13 +77,14 @@ def timeline(renewal: RenewalPolicy, pace: float | None = None) -> Timeline:
             settle_s=2 * period_s,
             stuck_s=STUCK_S,
             attempts=ATTEMPTS,
-            pause_s=period_s + limit_s,
+            drain_s=2 * limit_s,
+            pause_s=lapsed_s,
             watch_s=2 * period_s,
         )
     minute_s = 60 / pace
     pause_s = (CAPACITY_MIN - PAUSED_MIN) * minute_s
-    if pause_s < period_s + limit_s:
-        most = (CAPACITY_MIN - PAUSED_MIN) * 60 / (period_s + limit_s)
+    if pause_s < lapsed_s:
+        most = (CAPACITY_MIN - PAUSED_MIN) * 60 / lapsed_s
         raise Refused(
             f"--set: pace: {pace:g} is not allowed; "
             f"it must be <= {most:.0f}, or the pause of 39 minutes ends before R + T"
@@ -91,6 +94,7 @@ def timeline(renewal: RenewalPolicy, pace: float | None = None) -> Timeline:
         settle_s=max(0.0, SETTLED_MIN * minute_s - CUT_S),
         stuck_s=(PAUSED_MIN - SETTLED_MIN) * minute_s,
         attempts=max(ATTEMPTS, (PAUSED_MIN - SETTLED_MIN) // ATTEMPT_EVERY_MIN),
+        drain_s=pause_s,  # in 2015 traffic was disabled first, then capacity added
         pause_s=pause_s,
         watch_s=max(2 * period_s, (NORMAL_MIN - CAPACITY_MIN) * minute_s),
     )
@@ -139,8 +143,11 @@ def _by_hand(line: Timeline, deadline_s: float) -> Steps:
         yield Wait(for_s=line.pause_s)
         return
     cells = yield from _pause(window)
-    yield Wait(for_s=line.pause_s)
-    yield from _grow_and_let_in(cells, line, f"attempt {added_at} has added it" if added_at else "")
+    yield Wait(for_s=line.drain_s)
+    took_s = yield from _grow(cells, f"attempt {added_at} has added it" if added_at else "")
+    if (left_s := line.pause_s - line.drain_s - took_s) > 0:
+        yield Wait(for_s=left_s)
+    yield from _let_in(cells, line)
 
 
 def _automatic(line: Timeline, deadline_s: float) -> Steps:
@@ -158,7 +165,8 @@ def _automatic(line: Timeline, deadline_s: float) -> Steps:
             break
         yield Wait(for_s=DRAINED_POLL_S)
         waited_s += DRAINED_POLL_S
-    yield from _grow_and_let_in(cells, line, "")
+    yield from _grow(cells, "")
+    yield from _let_in(cells, line)
 
 
 def _pause(window: WindowStats) -> Generator[Any, Any, list[str]]:
@@ -176,16 +184,23 @@ def _pause(window: WindowStats) -> Generator[Any, Any, list[str]]:
     return sick
 
 
-def _grow_and_let_in(cells: list[str], line: Timeline, grown: str) -> Steps:
+def _grow(cells: list[str], grown: str) -> Generator[Any, Any, float]:
+    """Add capacity to these cells; returns how long that took, seconds."""
     yield MarkPhase(name="capacity")
+    took_s = 0.0
     for cell in cells:
         if grown:
             yield Skip(step="add-capacity", cell=cell, reason=grown)
             continue
         for _ in range(GROW_TRIES):
             result: StepResult = yield AddCapacity(cell=cell)
+            took_s += result.took_s
             if result.outcome == "done":
                 break
+    return took_s
+
+
+def _let_in(cells: list[str], line: Timeline) -> Steps:
     yield MarkPhase(name="re-entry")
     for cell in cells:
         yield Resume(cell=cell)  # over_s None: paced by the rule
