@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from cellwall.capacity import TYPICAL, total_cores
-from cellwall.model import WorldSpec
 from cellwall.placement import make_fleet
+from cellwall.spec import WorldSpec
 from cellwall_lab import verbs
 from cellwall_lab.backends.config import ArmConfig
 from cellwall_lab.backends.simulation import SimulatedWorld

@@ -14,7 +14,7 @@ import pytest
 
 from cellwall import history
 from cellwall.history import Record
-from cellwall.model import FleetSpec, LoadSpec, WorldSpec
+from cellwall.spec import FleetSpec, LoadSpec, WorldSpec
 
 START, CLEAN, CUT, T0, STUCK, PAUSE, CAPACITY, RESUME, WATCH, END = (
     1000.0,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellwall.admission import Admission
-from cellwall.model import MetadataPolicy
+from cellwall.spec import MetadataPolicy
 
 PARTITIONS = 3
 

@@ -25,7 +25,8 @@ from cellwall.arrivals import (
     stream,
 )
 from cellwall.errors import Refused
-from cellwall.model import LoadSpec, hash_slice
+from cellwall.model import hash_slice
+from cellwall.spec import LoadSpec
 
 
 def table(name: str = "table-0", id: str = "t-00000", partitions: int = 7, weight: float = 1.0) -> CatalogueTable:

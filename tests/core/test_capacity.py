@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cellwall.capacity import CORES_MIN, TYPICAL, Costs, large_servers, total_cores
 from cellwall.errors import Refused
-from cellwall.model import CpuSpec, FleetSpec, RenewalPolicy, RetryPolicy, WorldSpec
 from cellwall.placement import Fleet, make_fleet
+from cellwall.spec import CpuSpec, FleetSpec, RenewalPolicy, RetryPolicy, WorldSpec
 
 CHEAP = Costs(c_record_s=6e-6, c_request_s=1e-4)
 

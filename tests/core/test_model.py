@@ -11,17 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cellwall.errors import Refused
-from cellwall.model import (
-    HASH_SPACE,
-    SOLO_RATIO_MAX,
-    CpuSpec,
-    FleetSpec,
-    RenewalPolicy,
-    WorldSpec,
-    hash_slice,
-    partition_key,
-    partition_of,
-)
+from cellwall.model import HASH_SPACE, hash_slice, partition_key, partition_of
+from cellwall.spec import SOLO_RATIO_MAX, CpuSpec, FleetSpec, RenewalPolicy, WorldSpec
 
 
 def spec_with(path: str, value: object) -> WorldSpec:

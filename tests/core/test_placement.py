@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellwall.errors import Refused
-from cellwall.model import FleetSpec, MetadataPolicy, WorldSpec, hash_slice, partition_key
+from cellwall.model import hash_slice, partition_key
 from cellwall.placement import (
     DOMAINS,
     Layout,
@@ -25,6 +25,7 @@ from cellwall.placement import (
     server_tables,
     spread_servers,
 )
+from cellwall.spec import FleetSpec, MetadataPolicy, WorldSpec
 
 SMALL = FleetSpec(servers=120, group_servers=10, large_records=300)
 TINY = FleetSpec(servers=24, group_servers=6, large_records=60, customers_per_group=2)

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellwall.model import RenewalPolicy, RetryPolicy
 from cellwall.renewal import (
     Agent,
     Ask,
@@ -28,6 +27,7 @@ from cellwall.renewal import (
     slot_s,
     step,
 )
+from cellwall.spec import RenewalPolicy, RetryPolicy
 
 POLICY = RenewalPolicy()
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from cellwall.errors import Refused, Unavailable, Unknown
-from cellwall.model import RenewalPolicy
+from cellwall.spec import RenewalPolicy
 from cellwall_lab import chaos, runbook, verbs
 from cellwall_lab.chaos import actions, probes
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cellwall import history
 from cellwall.capacity import Costs
-from cellwall.model import MetadataPolicy, RenewalPolicy
+from cellwall.spec import MetadataPolicy, RenewalPolicy
 from cellwall_lab.backends.engine import DELAY_S, Cell, Loop, Node, Servers
 
 # One second of CPU per record and one core: whole numbers, so that floats are exact.

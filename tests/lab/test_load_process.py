@@ -29,7 +29,7 @@ from cellwall.arrivals import (
 )
 from cellwall.history import Audit, ProcessSample, Record, Request, decode
 from cellwall.keys import key_hash
-from cellwall.model import LoadSpec
+from cellwall.spec import LoadSpec
 
 ROOT = Path(__file__).parents[2]
 SEED = 11

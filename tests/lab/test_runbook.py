@@ -2,7 +2,7 @@
 
 import pytest
 
-from cellwall.model import RenewalPolicy
+from cellwall.spec import RenewalPolicy
 from cellwall_lab import runbook
 from cellwall_lab.verbs import (
     AddCapacity,

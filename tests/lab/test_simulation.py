@@ -20,8 +20,8 @@ import pytest
 from cellwall import history
 from cellwall.capacity import TYPICAL, Costs
 from cellwall.errors import Refused
-from cellwall.model import RenewalPolicy, WorldSpec
 from cellwall.placement import domain_servers, make_fleet, server_id
+from cellwall.spec import RenewalPolicy, WorldSpec
 from cellwall_lab import verbs
 from cellwall_lab.backends.config import ArmConfig
 from cellwall_lab.backends.engine import DELAY_S

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellwall.errors import Refused
-from cellwall.model import Assignment, IndexInfo, Membership, MetadataPolicy, TableInfo, hash_slice
+from cellwall.model import Assignment, IndexInfo, Membership, TableInfo, hash_slice
+from cellwall.spec import MetadataPolicy
 from cellwall_services.metadata import store
 from cellwall_services.metadata.engine import Engine
 from cellwall_services.metadata.jobs import Job, MapJob, MembershipJob, NotFound, TableJob, misfit

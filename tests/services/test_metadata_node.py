@@ -19,8 +19,9 @@ import pytest_asyncio
 import redis
 
 from cellwall import history
-from cellwall.model import Assignment, FleetSpec, Membership, MetadataPolicy, TableInfo, WorldSpec, hash_slice
+from cellwall.model import Assignment, Membership, TableInfo, hash_slice
 from cellwall.placement import assignments, make_layout, server_id, server_tables
+from cellwall.spec import FleetSpec, MetadataPolicy, WorldSpec
 from cellwall_lab.backends.binaries import store_binary
 from cellwall_lab.backends.limiter import cpu_clock
 from cellwall_lab.backends.processes import Processes, free_port, listen

@@ -19,8 +19,9 @@ import pytest_asyncio
 from aiohttp import web
 
 from cellwall import history
-from cellwall.model import Assignment, CellEntry, CellMap, Membership, RenewalPolicy, RetryPolicy, ServerEntry
+from cellwall.model import Assignment, CellEntry, CellMap, Membership, ServerEntry
 from cellwall.quorum import Version
+from cellwall.spec import RenewalPolicy, RetryPolicy
 from cellwall_services.config import HostConfig
 from cellwall_services.storage.__main__ import main
 from cellwall_services.wire import Cut, CutState, Export, Exported, Get, Got, Put, Refusal, Row, ServerState

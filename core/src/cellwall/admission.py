@@ -15,7 +15,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from .model import MetadataPolicy
+from .spec import MetadataPolicy
 
 ADMIN = -1  # the "metadata partition" of an administrative request in a lane of its own
 

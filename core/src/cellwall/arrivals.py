@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from .errors import Refused
-from .model import LoadSpec, TableId, partition_of
+from .model import TableId, partition_of
+from .spec import LoadSpec
 
 if TYPE_CHECKING:
     import random

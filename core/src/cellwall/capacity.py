@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from .errors import Refused
-from .model import WorldSpec
 from .placement import Fleet
+from .spec import WorldSpec
 
 CORES_MIN = 0.15  # design §2: below, the limiter's grain and the loop's own work distort
 REQUEST_SHARE_MAX = 0.1  # design §2: c0 at most a tenth of a large renewal

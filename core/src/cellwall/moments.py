@@ -32,7 +32,7 @@ from .history import (
     Step,
     World,
 )
-from .model import WorldSpec
+from .spec import WorldSpec
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

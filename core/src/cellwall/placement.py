@@ -16,16 +16,8 @@ import msgspec
 
 from .cells import assign_groups, slice_servers
 from .errors import Refused
-from .model import (
-    ZONES,
-    Assignment,
-    FleetSpec,
-    IndexInfo,
-    ServerEntry,
-    TableInfo,
-    WorldSpec,
-    hash_slice,
-)
+from .model import Assignment, IndexInfo, ServerEntry, TableInfo, hash_slice
+from .spec import ZONES, FleetSpec, WorldSpec
 
 if TYPE_CHECKING:
     from random import Random

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from .model import RenewalPolicy, RetryPolicy
+from .spec import RenewalPolicy, RetryPolicy
 
 if TYPE_CHECKING:
     import random

@@ -1,0 +1,1 @@
+"""The lab: experiment files, backends, faults, runbooks, reports and the command line."""

@@ -16,7 +16,7 @@ import yaml
 from cellwall.errors import Refused
 from cellwall.judge import spec as claim_specs
 from cellwall.judge.spec import ClaimSpec
-from cellwall.model import WorldSpec
+from cellwall.spec import WorldSpec
 
 from . import settings
 from .runbook import RunbookName, Timeline, timeline

@@ -17,7 +17,7 @@ import msgspec
 
 from cellwall.errors import Refused
 from cellwall.judge import spec as claim_specs
-from cellwall.model import ZONES
+from cellwall.spec import ZONES
 
 from . import runbook, verbs
 from .chaos import actions, probes

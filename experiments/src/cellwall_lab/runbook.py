@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from cellwall.errors import Refused
-from cellwall.model import RenewalPolicy
+from cellwall.spec import RenewalPolicy
 
 from .verbs import AddCapacity, MarkPhase, Pause, Resume, Skip, StepResult, Wait, Window, WindowStats
 
@@ -77,7 +77,7 @@ def timeline(renewal: RenewalPolicy, pace: float | None = None) -> Timeline:
             settle_s=2 * period_s,
             stuck_s=STUCK_S,
             attempts=ATTEMPTS,
-            drain_s=2 * limit_s,
+            drain_s=3 * limit_s,  # work in hand ends with its callers, after T; the rest shows that it stays so
             pause_s=lapsed_s,
             watch_s=2 * period_s,
         )

@@ -18,7 +18,7 @@ import msgspec
 import yaml
 
 from cellwall.errors import Refused
-from cellwall.model import WorldSpec
+from cellwall.spec import WorldSpec
 
 PACE = "pace"  # a parameter of the run, not of the world: see runbook.Timeline
 _EXPECTED = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>[^`]+)`")

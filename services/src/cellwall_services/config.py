@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from cellwall.errors import Refused
-from cellwall.model import MetadataPolicy, RenewalPolicy
+from cellwall.spec import MetadataPolicy, RenewalPolicy
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

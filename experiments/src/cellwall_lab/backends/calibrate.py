@@ -40,9 +40,10 @@ class Calibration(msgspec.Struct, frozen=True):
 
 async def calibrate(layout: Layout, address: str, pid: int) -> Calibration:
     """``address``: a node's renewal door, ``pid``: its process, which must serve nobody else now."""
-    by_size = sorted(range(layout.fleet.servers), key=lambda s: layout.records[s])
-    large = [s for s in by_size[-LARGE:] if layout.cell[s] == 0] or by_size[-1:]
-    small = [s for s in by_size if layout.cell[s] == 0][:SMALL]
+    mine = [s for s in range(layout.fleet.servers) if layout.cell[s] == 0]
+    mine.sort(key=lambda s: layout.records[s])
+    # From different halves, or a fleet of few servers would give the same total twice.
+    small, large = mine[: len(mine) // 2][:SMALL], mine[len(mine) // 2 :][-LARGE:]
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True, limit=0), timeout=aiohttp.ClientTimeout(total=DEADLINE_S)
     ) as session:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from cellwall.errors import Refused
-from cellwall.model import WorldSpec
+from cellwall.spec import WorldSpec
 
 BUILT_IN = ("local", "simulation")
 REFUSED_STATUS = 3  # a backend's exit status for a world that it refuses

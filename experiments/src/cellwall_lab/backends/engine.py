@@ -16,7 +16,7 @@ from typing import Any
 from cellwall import history, renewal
 from cellwall.admission import Admission
 from cellwall.capacity import Costs
-from cellwall.model import MetadataPolicy, RenewalPolicy
+from cellwall.spec import MetadataPolicy, RenewalPolicy
 
 DELAY_S = 0.001  # one way through the network and the kernel (guess; loopback is 0.1 ms)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from cellwall import history
-from cellwall.model import WorldSpec
+from cellwall.spec import WorldSpec
 
 from ..verbs import CellWindow, FaultState, Until, WindowStats
 

@@ -19,12 +19,11 @@ from typing import Any
 
 import msgspec
 
-import cellwall
 from cellwall import history, renewal
 from cellwall.capacity import TYPICAL, Costs, total_cores
 from cellwall.errors import CellwallError, Refused, Unknown
-from cellwall.model import WorldSpec
-from cellwall.placement import cell_id, domain_servers, make_layout, server_id, spread_servers
+from cellwall.placement import cell_id, make_layout, server_id
+from cellwall.spec import WorldSpec
 
 from .. import verbs
 from . import tail
@@ -34,10 +33,11 @@ from .engine import Cell, Loop, Node, Servers
 from .live import Live
 from .server import enter, serve
 from .simulated_customers import Customers
+from .targets import named_cells, struck, worst
+from .world_record import world_record
 
 SAMPLE_EVERY_S = 1.0
 STEP_S = 0.25  # how often a condition is looked at
-SPREAD_RNG = "cut/spread"
 
 
 class SimulatedWorld:
@@ -58,7 +58,7 @@ class SimulatedWorld:
         ]
         servers = {name: (cell.name, records) for name, (cell, _, records) in zip(names, place, strict=True)}
         self._live = Live(spec, servers, spec.fleet.large_records / 2)
-        self._emit(self._world_record())
+        self._emit(world_record(0.0, config, layout, costs, self._cores))
         rngs = [self._rng(f"agent/{name}") for name in names]
         self._servers = Servers(self._loop, names, place, spec.renewal, rngs, self._emit)
         self._customers = Customers(self._loop, layout, self._servers.available, self._rng, self._emit)
@@ -133,9 +133,7 @@ class SimulatedWorld:
         return verbs.Waited(met, self._loop.now_s - start_s)
 
     def _cut(self, verb: verbs.Cut) -> verbs.CutOn:
-        servers = self._targets(verb.targets)
-        if not servers:
-            raise Refused(f"cut.targets: {verb.targets} names no server")
+        servers = struck(verb.targets, self._layout)
         self._cuts += 1
         now_s, off_s = self._loop.now_s, self._loop.now_s + verb.for_s
         receipt = {"expires_s": off_s, "servers": len(servers)}
@@ -213,11 +211,8 @@ class SimulatedWorld:
 
     def _over_cells(self, step: str, cells: str, act: Callable[[Cell], verbs.StepResult]) -> verbs.StepResult:
         """Carry a step out in one cell after the other, and record each."""
-        names = list(self._cells) if cells == "*" else cells.split(",")
         results = []
-        for name in names:
-            if name not in self._cells:
-                raise Refused(f"cell: {name!r} is not one of {', '.join(self._cells)}")
+        for name in named_cells(cells, self._cells):
             start_s = self._loop.now_s
             try:
                 result = act(self._cells[name])
@@ -229,22 +224,10 @@ class SimulatedWorld:
                     t=start_s, step=step, cell=name, outcome=result.outcome, took_s=result.took_s, reason=result.reason
                 )
             )
-        order = ("done", "refused", "unknown")
-        return max(results, key=lambda r: (order.index(r.outcome), r.took_s))
+        return worst(results)
 
     def _servers_of(self, cell: Cell) -> list[int]:
         return [s for s in range(self._layout.fleet.servers) if cell_id(self._layout.cell[s]) == cell.name]
-
-    def _targets(self, targets: verbs.Targets) -> list[int]:
-        fleet = self._layout.fleet
-        if targets.domain is not None:
-            return domain_servers(fleet, targets.domain)
-        if targets.spread is not None:
-            return spread_servers(fleet, targets.spread, self._rng(SPREAD_RNG))
-        if targets.zone is not None:
-            return [s for s, zone in enumerate(fleet.zone) if zone == targets.zone]
-        names = set(targets.servers or ())
-        return [s for s in range(fleet.servers) if server_id(s) in names]
 
     def _make_cell(self, name: str) -> Cell:
         per_node = self._cores / self._spec.cells / self._spec.nodes_per_cell
@@ -270,25 +253,6 @@ class SimulatedWorld:
 
     def _rng(self, name: str) -> Random:
         return Random(f"{self._spec.seed}/{name}")
-
-    def _world_record(self) -> history.World:
-        layout = self._layout
-        return history.World(
-            t=0.0,
-            backend="simulation",
-            arm=self._config.arm,
-            seed=self._config.seed,
-            spec=msgspec.to_builtins(self._spec),
-            servers=layout.rows(),
-            customers=layout.customers(),
-            calibration={
-                "c_record_s": self._costs.c_record_s,
-                "c_request_s": self._costs.c_request_s,
-                "total_cores": self._cores,
-                "cell_cores": self._cores / self._spec.cells,
-            },
-            versions={"cellwall": cellwall.__version__, "python": sys.version.split()[0]},
-        )
 
 
 def costs_of(config: ArmConfig) -> Costs:

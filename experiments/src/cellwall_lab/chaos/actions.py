@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
-from cellwall.model import RenewalPolicy
+from cellwall.spec import RenewalPolicy
 
 from .. import runbook, verbs
 from ..verbs import CutOn, StepResult, Waited, WorldClient

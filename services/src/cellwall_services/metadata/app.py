@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from cellwall import history
 from cellwall.errors import CellwallError, Refused, Unavailable
-from cellwall.model import MetadataPolicy
+from cellwall.spec import MetadataPolicy
 
 from ..config import NodeConfig
 from ..records import Recorder
@@ -26,6 +26,8 @@ from . import store as keys
 from .engine import Engine
 from .jobs import Job, MapJob, MembershipJob, NotFound, TableJob
 from .store import Store
+
+UNFILLED_POLL_S = 0.1
 
 
 class Weight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,7 +58,9 @@ class Node:
             gauge.set_function(value)
 
     async def load_slices(self) -> None:
-        """Learn which server is in which metadata partition."""
+        """Learn which server is in which metadata partition, once the store is filled (its version is written last)."""
+        while (await self._store.execute([keys.READ_VERSION]))[0] is None:
+            await asyncio.sleep(UNFILLED_POLL_S)
         partitions = range(self._policy.partitions)
         answers = await self._store.execute([keys.read_slice(p) for p in partitions])
         self._slice = {name.decode(): p for p, names in zip(partitions, answers, strict=True) for name in names}

@@ -15,7 +15,7 @@ import msgspec
 
 from cellwall.admission import Admission
 from cellwall.errors import CellwallError, Refused
-from cellwall.model import MetadataPolicy
+from cellwall.spec import MetadataPolicy
 
 from .jobs import Job
 from .store import Command, Store

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from cellwall.model import WorldSpec
 from cellwall.placement import Layout, assignments, make_layout, server_id, server_tables
+from cellwall.spec import WorldSpec
 
 from . import store
 from .store import Command, Store
@@ -36,7 +36,7 @@ def cell_commands(layout: Layout) -> list[list[Command]]:
     rows: list[list[bytes]] = [[] for _ in range(layout.fleet.servers)]
     for server, assignment in assignments(layout):
         rows[server].append(store.row(assignment))
-    out: list[list[Command]] = [[("SET", "version", 1)] for _ in range(cells)]
+    out: list[list[Command]] = [[] for _ in range(cells)]
     mentioned = server_tables(layout)
     in_cell: list[set[int]] = [set() for _ in range(cells)]
     for server in range(layout.fleet.servers):
@@ -50,6 +50,7 @@ def cell_commands(layout: Layout) -> list[list[Command]]:
             out[cell].append(("RPUSH", f"list:{name}", *rows[server]))
     for cell in range(cells):
         out[cell] += [store.write_table(layout.tables[t].info) for t in sorted(in_cell[cell])]
+        out[cell].append(("SET", "version", 1))  # last: a node waits for it
     return out
 
 

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 
 from cellwall import history, renewal
-from cellwall.model import CellMap, RenewalPolicy, ServerId
+from cellwall.model import CellMap, ServerId
+from cellwall.spec import RenewalPolicy
 
 from ..records import Recorder
 from ..wire import ServerState

@@ -1,0 +1,34 @@
+"""The world server's calls to services: one request, one deadline, and foreign errors end here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from cellwall.errors import Refused, Unavailable, Unknown
+
+
+class Calls:
+    """A client for JSON answers. Close it."""
+
+    def __init__(self) -> None:
+        self._http = aiohttp.ClientSession()
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def ask(self, method: str, url: str, body: bytes, timeout_s: float, *, decode: bool = True) -> Any:
+        """One request with one deadline. Foreign errors end here."""
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._http.request(method, f"http://{url}", data=body or None, timeout=timeout) as response:
+                data = await response.read()
+                if response.status >= 400:
+                    raise Refused(f"{method} {url}: {response.status} {data[:200].decode(errors='replace')}")
+        except TimeoutError:
+            raise Unknown(f"time-out: {method} {url.partition('/')[2]} after {timeout_s:g} s") from None
+        except aiohttp.ClientError as error:
+            raise Unavailable(f"{method} {url}: {error}") from None
+        return msgspec.json.decode(data) if decode and data else data
