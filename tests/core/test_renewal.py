@@ -222,7 +222,7 @@ def test_it_retries_for_ever_after_a_wait_within_the_policy(policy: RenewalPolic
 @given(policies, st.integers(0, 99))
 def test_after_a_success_it_rests_one_period(policy: RenewalPolicy, seed: int) -> None:
     rng = random.Random(seed)
-    agent = Agent(attempts=1, asking=1, failures=7)
+    agent = Agent(attempts=1, asking=1, failures=7, renewed=True)
     agent, effects = step(agent, Retrieved(1, 1), 10.0, policy, rng)
     assert effects == [Verify(1)]
     agent, effects = step(agent, Verified(1), 11.0, policy, rng)
@@ -230,6 +230,24 @@ def test_after_a_success_it_rests_one_period(policy: RenewalPolicy, seed: int) -
     assert agent.failures == 0
     low, high = 1 - policy.jitter_ratio, 1 + policy.jitter_ratio
     assert policy.renew_every_s * low - 1e-9 <= agent.next_s - 11.0 <= policy.renew_every_s * high + 1e-9
+
+
+@given(policies, st.integers(0, 99))
+def test_after_its_very_first_success_it_rests_any_part_of_a_period(policy: RenewalPolicy, seed: int) -> None:
+    rng = random.Random(seed)
+    agent, _ = step(Agent(attempts=1, asking=1), Retrieved(1, 1), 10.0, policy, rng)
+    agent, _ = step(agent, Verified(1), 11.0, policy, rng)
+    assert 0 <= agent.next_s - 11.0 <= policy.renew_every_s and agent.renewed
+
+
+def test_a_fleet_that_starts_together_does_not_go_on_asking_together() -> None:
+    starts = []
+    for seed in range(400):
+        rng = random.Random(seed)
+        agent, _ = step(Agent(attempts=1, asking=1), Retrieved(1, 1), 0.0, POLICY, rng)
+        starts.append(step(agent, Verified(1), 0.0, POLICY, rng)[0].next_s)
+    quarters = [sum(q <= 4 * s / POLICY.renew_every_s < q + 1 for s in starts) for q in range(4)]
+    assert min(quarters) > 60, quarters  # 100 each on average
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def test_arms_keep_the_files_order_so_that_the_base_arm_calibrates(shipped):
 
 def test_demo_pace_is_the_issues(shipped):
     line = experiment.resolve(shipped, "monolith").line
-    assert (line.warm_up_s, line.cut_s, line.settle_s, line.stuck_s) == (30, 3, 40, 30)
-    assert (line.attempts, line.pause_s, line.watch_s) == (3, 20 + 2 + 8, 40)
+    assert (line.warm_up_s, line.cut_s, line.settle_s, line.stuck_s) == (20, 3, 40, 30)
+    assert (line.attempts, line.pause_s, line.watch_s) == (3, 20 + 2 + 5, 40)
 
 
 def test_pace_60_plays_the_event_minute_by_second(shipped):

@@ -73,7 +73,7 @@ def test_by_hand_three_attempts_then_pause_grow_and_resume():
 def test_by_hand_attempts_fill_the_stuck_phase_and_the_pause_outlasts_every_renewal():
     waits = [v.for_s for v in only(play("by-hand-2015", [window(57)], ["unknown"] * 3 + ["done"]), Wait) if v.for_s]
     assert sum(waits[:3]) + 3 * 4.0 == pytest.approx(LINE.stuck_s)
-    lapsed_s = POLICY.renew_every_s * (1 + POLICY.jitter_ratio) + POLICY.time_limit_s
+    lapsed_s = POLICY.renew_every_s + POLICY.time_limit_s
     assert waits[3] == LINE.drain_s
     assert waits[3] + 4.0 + waits[4] == pytest.approx(lapsed_s + 5.0)
 

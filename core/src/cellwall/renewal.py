@@ -93,7 +93,7 @@ Effect: TypeAlias = Ask | Verify | SetAvailable | WakeAt
 
 class Agent(msgspec.Struct, frozen=True):
     """State of one server's agent. ``asking`` is the outstanding attempt or 0; ``failures`` in a row;
-    ``paced_s`` the last `Paced` time: while out, no attempt starts before it."""
+    ``paced_s`` the last `Paced` time: while out, no attempt starts before it. ``renewed``: ever."""
 
     available: bool = False
     attempts: int = 0
@@ -102,6 +102,7 @@ class Agent(msgspec.Struct, frozen=True):
     failures: int = 0
     next_s: float = 0.0
     paced_s: float = 0.0
+    renewed: bool = False
 
 
 def step(
@@ -123,11 +124,13 @@ def step(
         case Verified(attempt):
             if attempt != agent.asking:
                 return agent, []
-            next_s = now_s + period_s(policy, rng)
+            # The second renewal comes at a random point of the period: a fleet that starts together must not go on
+            # asking together.
+            next_s = now_s + (period_s(policy, rng) if agent.renewed else policy.renew_every_s * rng.random())
             effects: list[Effect] = [WakeAt(next_s)]
             if not agent.available:
                 effects.append(SetAvailable(True, "renewed"))
-            return _with(agent, available=True, asking=0, failures=0, next_s=next_s), effects
+            return _with(agent, available=True, asking=0, failures=0, next_s=next_s, renewed=True), effects
         case Failed(attempt, reason):
             if attempt != agent.asking:
                 return agent, []
@@ -161,6 +164,7 @@ def _with(
     failures: int | None = None,
     next_s: float | None = None,
     paced_s: float | None = None,
+    renewed: bool = False,
 ) -> Agent:
     # msgspec.structs.replace costs ten times as much; this runs once per event of every server.
     return Agent(
@@ -171,6 +175,7 @@ def _with(
         agent.failures if failures is None else failures,
         agent.next_s if next_s is None else next_s,
         agent.paced_s if paced_s is None else paced_s,
+        agent.renewed or renewed,
     )
 
 

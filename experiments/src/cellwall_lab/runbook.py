@@ -41,8 +41,8 @@ REENTRY_PERIODS = 3.0  # guess: 1.5 × the time to serve everybody is under one 
 class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     """How long each phase lasts. ``attempts`` at capacity are spread over ``stuck_s``.
 
-    A pause lasts ``pause_s`` at least, R (with its jitter) + T, by when every server's own renewal has lapsed, and a
-    window more, in which that shows. Capacity is added in it, ``drain_s`` after its begin."""
+    A pause lasts ``pause_s`` at least: R + T, by when the renewals of all but a few per cent (the jitter) have lapsed,
+    and a window more, in which that shows. Capacity is added in it, ``drain_s`` after its begin."""
 
     warm_up_s: float
     cut_s: float
@@ -64,7 +64,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 def timeline(renewal: RenewalPolicy, pace: float | None = None) -> Timeline:
     """The demo's pace, or the event's own timeline with ``pace`` of its seconds in one second."""
     period_s, limit_s = renewal.renew_every_s, renewal.time_limit_s
-    lapsed_s = period_s * (1 + renewal.jitter_ratio) + limit_s
+    lapsed_s = period_s + limit_s
     common: dict[str, Any] = {
         "warm_up_s": period_s,  # everybody is asked for once; 30 s would carry the demo over seven minutes
         "cut_s": CUT_S,

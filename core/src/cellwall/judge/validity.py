@@ -7,12 +7,13 @@ was robbed or cut short says nothing about the system, so it is unknown and says
 from __future__ import annotations
 
 from ..errors import Unknown
-from ..history import Fault
+from ..history import Fault, NodeSample
 from ..moments import between, fault_spans
 from ..series import quantile
 from .case import EDGE_S, Case, Finding, percent, weigh
 from .spec import ClaimSpec
 
+BUSY_QUEUE = 20  # requests at a node from which on it has work for the whole of a second (guess)
 LARGE_SHARE = 0.5  # a membership counts as large from this share of fleet.large_records (the issue)
 
 
@@ -21,7 +22,7 @@ def clean(case: Case, claim: ClaimSpec) -> Finding:
     problems: list[str] = []
     notes: list[str] = []
     ratio: float | None = None
-    for part in (_complete, _quiet, _unrobbed, _in_time):
+    for part in (_complete, _quiet, _unrobbed, _unstarved, _in_time):
         try:
             value, note = part(case, claim)
             ratio = value if part is _quiet else ratio
@@ -83,6 +84,37 @@ def _unrobbed(case: Case, claim: ClaimSpec) -> tuple[float, str]:
     if mean > claim["steal_max"]:
         raise Unknown(f"{text}, more than {percent(claim['steal_max'])}: run again when the host is quieter")
     return mean, text
+
+
+def _unstarved(case: Case, claim: ClaimSpec) -> tuple[float, str]:
+    """Whether nodes with work to do got the CPU that their limit allows, from the trigger's removal to the pause.
+
+    Steal is what other machines take; this is what other programs on this one take. Either makes cells smaller
+    than they were meant to be."""
+    from_s = case.need("t0_s")
+    to_s = case.at.stuck_end_s if case.at.stuck_end_s is not None else case.need("end_s")
+    limits = {limit.node: limit.limit_cores for limit in case.run.limits}
+    if not limits:
+        raise Unknown("the metadata nodes' CPU limits are not on record")
+    spent_s = allowed_s = 0.0
+    last: dict[str, NodeSample] = {}
+    for sample in between(case.run.nodes, from_s, to_s):
+        before = last.get(sample.node)
+        last[sample.node] = sample
+        if before is not None and min(_queue(before), _queue(sample)) >= BUSY_QUEUE and sample.node in limits:
+            spent_s += sample.cpu_s - before.cpu_s
+            allowed_s += limits[sample.node] * (sample.t - before.t)
+    if not allowed_s:
+        return 0.0, "no node had a queue"
+    starved = max(0.0, 1 - spent_s / allowed_s)
+    text = f"nodes with a queue got {percent(1 - starved)} of their CPU limit"
+    if starved > claim["starved_max"]:
+        raise Unknown(f"{text}, {percent(starved)} too little: end other programs on this machine and run again")
+    return starved, text
+
+
+def _queue(sample: NodeSample) -> int:
+    return sample.in_service + sample.waiting
 
 
 def _in_time(case: Case, claim: ClaimSpec) -> tuple[float, str]:

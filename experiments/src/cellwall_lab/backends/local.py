@@ -21,7 +21,7 @@ from cellwall.placement import server_id
 
 from .. import verbs
 from . import tail
-from .bringup import bring_up
+from .bringup import bring_up, set_limits
 from .config import REFUSED_STATUS, ArmConfig
 from .cuts import Cuts
 from .http_calls import Calls
@@ -158,6 +158,7 @@ async def main(config: ArmConfig) -> int:
     world = LocalWorld(running, Live(layout.spec, servers, layout.spec.fleet.large_records / 2))
     world.watch(stopped)
     await world.entered(stopped)
+    set_limits(running)
     await serve(world, stopped)
     return 0
 

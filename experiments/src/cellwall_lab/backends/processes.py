@@ -111,6 +111,9 @@ class Processes:
         except subprocess.TimeoutExpired:
             return None
 
+    def pid(self, name: str) -> int:
+        return self._children[name].pid
+
     def poll(self, name: str) -> int | None:
         return self._children[name].poll()
 

@@ -43,6 +43,7 @@ class Running:
         self.costs = Costs(0.0, 0.0)
         self.map = CellMap(0, {}, {})
         self.nodes_started: dict[str, int] = {}
+        self.paused: set[str] = set()  # cells whose listeners are shut down
 
     def limit(self, node: str, pid: int, cores: float) -> None:
         self.limits[node] = Limit(node, pid, cores)

@@ -67,9 +67,9 @@ class SimulatedWorld:
         self._loop.at(SAMPLE_EVERY_S, self._sample)
 
     def start(self) -> None:
-        """First start in waves over at least one renewal period, with customers, until everybody is in."""
+        """First start in waves, with customers, until everybody is in."""
         for cell in self._cells.values():
-            self._let_in(cell, max(self._reentry_over_s(cell), self._spec.renewal.renew_every_s))
+            self._let_in(cell, None)
         self._customers.set_rate(self._spec.load.rps)
         deadline_s = 10 * self._spec.renewal.renew_every_s
         while self._live.out and self._loop.now_s < deadline_s:

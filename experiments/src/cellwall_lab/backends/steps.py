@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -111,6 +112,8 @@ class Steps:
         taken = [p for p, owners in enumerate(entry.owners) if source in owners][1::2]
         cores = sum(self._run.limits[node].cores for node in entry.nodes)
         node = await start_node(self._run, cell, may_end=True)
+        if cell in self._run.paused:  # a pause holds for nodes that come in it, or their servers would not be paused
+            self._close(node.name)
         try:
             self._run.limit(node.name, node.pid, cores)
             body = msgspec.json.encode({"source": entry.admin[source], "partitions": taken, "deadline_s": deadline_s})
@@ -134,10 +137,14 @@ class Steps:
 
     async def _pause(self, cell: str) -> verbs.StepResult:
         """Shut the listeners down: the kernel refuses from now on, without asking the overloaded node."""
+        self._run.paused.add(cell)
         for node in self._run.map.cells[cell].nodes:
-            with contextlib.suppress(OSError):  # closed already: a pause of what is paused
-                self._run.listeners[node].shutdown(2)
+            self._close(node)
         return verbs.StepResult("done", 0.0)
+
+    def _close(self, node: str) -> None:
+        with contextlib.suppress(OSError):  # closed already: a pause of what is paused
+            self._run.listeners[node].shutdown(socket.SHUT_RDWR)
 
     async def _resume(self, cell: str, over_s: float | None) -> verbs.StepResult:
         """Publish the waves, wait until the hosts follow, open the listeners."""
@@ -151,6 +158,7 @@ class Steps:
         await self._hosts_follow()
         for node in entry.nodes:
             self._run.listeners[node].listen(BACKLOG)
+        self._run.paused.discard(cell)
         return verbs.StepResult("done", 0.0, f"waves over {over_s:.1f} s")
 
     async def _hosts_follow(self) -> None:
