@@ -137,7 +137,7 @@ CHANCE = {
     "core/src/cellwall/placement.py": "membership sizes, homes of tables, servers of a spread cut; before a run",
     "core/src/cellwall/renewal.py": "retry waits, jitter of the period, slots of a re-entry",
     "services/src/cellwall_services/metadata/loader.py": "seeds the placement that fills the store; before a run",
-    "services/src/cellwall_services/storage/agents.py": "hands a server's generator to renewal.step and slot_s",
+    "services/src/cellwall_services/storage/agents.py": "hands a server's generator to renewal.step and entry",
     "services/src/cellwall_services/storage/server.py": "holds a server's generator, seeded by its name",
 }
 GENERATORS = {"random", "secrets", "uuid", "numpy.random"}

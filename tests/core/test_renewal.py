@@ -21,10 +21,10 @@ from cellwall.renewal import (
     Verify,
     Wake,
     WakeAt,
+    entry,
     period_s,
     reentry_over_s,
     retry_wait_s,
-    slot_s,
     step,
 )
 from cellwall.spec import RenewalPolicy, RetryPolicy
@@ -222,7 +222,7 @@ def test_it_retries_for_ever_after_a_wait_within_the_policy(policy: RenewalPolic
 @given(policies, st.integers(0, 99))
 def test_after_a_success_it_rests_one_period(policy: RenewalPolicy, seed: int) -> None:
     rng = random.Random(seed)
-    agent = Agent(attempts=1, asking=1, failures=7, renewed=True)
+    agent = Agent(attempts=1, asking=1, failures=7)
     agent, effects = step(agent, Retrieved(1, 1), 10.0, policy, rng)
     assert effects == [Verify(1)]
     agent, effects = step(agent, Verified(1), 11.0, policy, rng)
@@ -232,22 +232,17 @@ def test_after_a_success_it_rests_one_period(policy: RenewalPolicy, seed: int) -
     assert policy.renew_every_s * low - 1e-9 <= agent.next_s - 11.0 <= policy.renew_every_s * high + 1e-9
 
 
-@given(policies, st.integers(0, 99))
-def test_after_its_very_first_success_it_rests_any_part_of_a_period(policy: RenewalPolicy, seed: int) -> None:
-    rng = random.Random(seed)
-    agent, _ = step(Agent(attempts=1, asking=1), Retrieved(1, 1), 10.0, policy, rng)
-    agent, _ = step(agent, Verified(1), 11.0, policy, rng)
-    assert 0 <= agent.next_s - 11.0 <= policy.renew_every_s and agent.renewed
-
-
-def test_a_fleet_that_starts_together_does_not_go_on_asking_together() -> None:
-    starts = []
-    for seed in range(400):
-        rng = random.Random(seed)
-        agent, _ = step(Agent(attempts=1, asking=1), Retrieved(1, 1), 0.0, POLICY, rng)
-        starts.append(step(agent, Verified(1), 0.0, POLICY, rng)[0].next_s)
-    quarters = [sum(q <= 4 * s / POLICY.renew_every_s < q + 1 for s in starts) for q in range(4)]
-    assert min(quarters) > 60, quarters  # 100 each on average
+def test_only_the_very_first_renewal_is_followed_by_the_place_in_the_period() -> None:
+    rng = random.Random(1)
+    agent, _ = step(Agent(), Paced(10.0, then_s=47.0), 0.0, POLICY, rng)
+    for attempt, (asked_s, next_s) in enumerate([(10.0, 47.0), (47.0, None)], 1):
+        agent, _ = step(agent, Wake(), asked_s, POLICY, rng)
+        agent, _ = step(agent, Retrieved(attempt, 1), asked_s + 0.1, POLICY, rng)
+        agent, _ = step(agent, Verified(attempt), asked_s + 0.1, POLICY, rng)
+        assert agent.next_s == next_s or (next_s is None and 18 <= agent.next_s - asked_s - 0.1 <= 22)
+    agent, _ = step(agent, LinkLost(), 60.0, POLICY, rng)
+    agent, _ = step(agent, Paced(70.0, then_s=99.0), 61.0, POLICY, rng)  # a re-entry, not a first start
+    assert (agent.next_s, agent.then_s) == (70.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -279,15 +274,21 @@ def test_the_waves_of_a_reentry_cover_its_time_and_nothing_else(
 ) -> None:
     rng, tolerance_s = random.Random(seed), 1e-6
     for partition in range(partitions):
-        slot = slot_s(from_s, over_s, partition, partitions, rng)
+        paced = entry(from_s, over_s, partition, partitions, POLICY, rng)
+        slot = paced.not_before_s
         assert from_s - tolerance_s <= slot <= from_s + over_s + tolerance_s
         wave_s = over_s / partitions
         assert wave_s * partition - tolerance_s <= slot - from_s <= wave_s * (partition + 1) + tolerance_s
+        if over_s > 1e-3:  # the second renewal: the same place in one whole period after the entry
+            place = (slot - from_s) / over_s
+            assert paced.then_s == pytest.approx(from_s + over_s + place * POLICY.renew_every_s)
 
 
 def test_a_wave_spreads_its_servers_over_all_of_its_time() -> None:
     rng = random.Random(1)
-    slots = sorted(slot_s(100.0, 40.0, 1, 4, rng) for _ in range(500))  # the second quarter: 110 to 120
+    slots = sorted(
+        entry(100.0, 40.0, 1, 4, POLICY, rng).not_before_s for _ in range(500)
+    )  # the second quarter: 110 to 120
     gaps = [later - earlier for earlier, later in zip([110.0, *slots], [*slots, 120.0], strict=True)]
     assert max(gaps) < 0.3  # ln(500)/500 of 10 s is 0.12
 

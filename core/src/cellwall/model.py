@@ -84,7 +84,7 @@ class CellEntry(msgspec.Struct, frozen=True):
     ``nodes`` maps node id to the renewal address ("127.0.0.1:4711"), ``admin`` likewise.
     ``owners[p]`` lists the nodes that serve metadata partition p; a caller takes the one with the
     fewest of its own requests outstanding. ``reentry_from_s``/``reentry_over_s`` (Unix seconds,
-    seconds) pace the servers that are out: see `renewal.slot_s`.
+    seconds) pace the servers that are out: see `renewal.entry`.
     """
 
     id: CellId

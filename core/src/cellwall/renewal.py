@@ -52,9 +52,11 @@ class LinkLost(msgspec.Struct, frozen=True):
 
 
 class Paced(msgspec.Struct, frozen=True):
-    """The published map sets a time before which a server that is out does not ask (re-entry)."""
+    """The published map sets a time before which a server that is out does not ask (re-entry). ``then_s``: when
+    its second renewal is due, should the next be its very first; see `entry`."""
 
     not_before_s: float
+    then_s: float = 0.0
 
 
 Event: TypeAlias = Wake | Retrieved | Verified | Failed | LinkLost | Paced
@@ -93,7 +95,8 @@ Effect: TypeAlias = Ask | Verify | SetAvailable | WakeAt
 
 class Agent(msgspec.Struct, frozen=True):
     """State of one server's agent. ``asking`` is the outstanding attempt or 0; ``failures`` in a row;
-    ``paced_s`` the last `Paced` time: while out, no attempt starts before it. ``renewed``: ever."""
+    ``paced_s`` the last `Paced` time: while out, no attempt starts before it. ``then_s``: when the second renewal
+    of a server that never renewed is due; 0 once it has."""
 
     available: bool = False
     attempts: int = 0
@@ -102,7 +105,7 @@ class Agent(msgspec.Struct, frozen=True):
     failures: int = 0
     next_s: float = 0.0
     paced_s: float = 0.0
-    renewed: bool = False
+    then_s: float = 0.0
 
 
 def step(
@@ -124,24 +127,23 @@ def step(
         case Verified(attempt):
             if attempt != agent.asking:
                 return agent, []
-            # The second renewal comes at a random point of the period: a fleet that starts together must not go on
-            # asking together.
-            next_s = now_s + (period_s(policy, rng) if agent.renewed else policy.renew_every_s * rng.random())
+            next_s = agent.then_s if agent.then_s > now_s else now_s + period_s(policy, rng)
             effects: list[Effect] = [WakeAt(next_s)]
             if not agent.available:
                 effects.append(SetAvailable(True, "renewed"))
-            return _with(agent, available=True, asking=0, failures=0, next_s=next_s, renewed=True), effects
+            return _with(agent, available=True, asking=0, failures=0, next_s=next_s, then_s=0.0), effects
         case Failed(attempt, reason):
             if attempt != agent.asking:
                 return agent, []
             return _fail(agent, reason, now_s, policy, rng)
         case LinkLost():
             return _fail(agent, "link-lost", now_s, policy, rng)
-        case Paced(not_before_s):
+        case Paced(not_before_s, then_s):
+            then_s = then_s if agent.epoch == 0 else 0.0  # only a server that never renewed
             # Kept even while asking or in service: should that attempt fail, the next one is held back too.
             if agent.available or agent.asking:
-                return _with(agent, paced_s=not_before_s), []
-            return _with(agent, next_s=not_before_s, paced_s=not_before_s), [WakeAt(not_before_s)]
+                return _with(agent, paced_s=not_before_s, then_s=then_s), []
+            return _with(agent, next_s=not_before_s, paced_s=not_before_s, then_s=then_s), [WakeAt(not_before_s)]
 
 
 def _fail(
@@ -164,7 +166,7 @@ def _with(
     failures: int | None = None,
     next_s: float | None = None,
     paced_s: float | None = None,
-    renewed: bool = False,
+    then_s: float | None = None,
 ) -> Agent:
     # msgspec.structs.replace costs ten times as much; this runs once per event of every server.
     return Agent(
@@ -175,7 +177,7 @@ def _with(
         agent.failures if failures is None else failures,
         agent.next_s if next_s is None else next_s,
         agent.paced_s if paced_s is None else paced_s,
-        agent.renewed or renewed,
+        agent.then_s if then_s is None else then_s,
     )
 
 
@@ -189,13 +191,17 @@ def retry_wait_s(policy: RetryPolicy, failures: int, rng: random.Random) -> floa
     return policy.wait_min_s + (policy.wait_max_s - policy.wait_min_s) * rng.random()
 
 
-def slot_s(from_s: float, over_s: float, partition: int, partitions: int, rng: random.Random) -> float:
-    """When a server that is out may ask first, in a paced re-entry: waves by metadata partition.
+def entry(
+    from_s: float, over_s: float, partition: int, partitions: int, policy: RenewalPolicy, rng: random.Random
+) -> Paced:
+    """When a server that is out may ask, in a paced entry: waves by metadata partition.
 
-    Partition p's wave starts at from + over·p/P and lasts over/P; within it servers are spread evenly
-    at random, so the whole fleet is let in over ``over_s`` seconds.
+    Partition p's wave starts at from + over·p/P and lasts over/P; within it servers are spread evenly at random,
+    so the whole fleet is let in over ``over_s`` seconds. A server's second renewal keeps the same place in a whole
+    period after that: a fleet that enters within a third of a period would else ask within a third of it for ever.
     """
-    return from_s + over_s * (partition + rng.random()) / partitions
+    place = (partition + rng.random()) / partitions
+    return Paced(from_s + over_s * place, from_s + over_s + policy.renew_every_s * place)
 
 
 def reentry_over_s(records: int, servers: int, c_record_s: float, c_request_s: float, cores: float) -> float:

@@ -139,11 +139,14 @@ class Case:
         return [s for s in between(self.run.steps, from_s, to_s) if s.step == name and not s.skipped]
 
     def probe(self) -> tuple[bool, str]:
-        """Whether each cell's last administrative request before the trigger was done within T."""
-        probes = {s.cell: s for s in self.steps("admin-probe", to_s=self.need("cut_on_s"))}
-        if not probes:
+        """Whether in each cell some administrative request before the trigger was done within T."""
+        steps = self.steps("admin-probe", to_s=self.need("cut_on_s"))
+        best: dict[str, Step] = {}
+        for step in sorted(steps, key=_badness, reverse=True):
+            best[step.cell] = step
+        if not best:
             raise Unknown("no administrative request before the trigger is on record")
-        slowest = max(probes.values(), key=lambda s: (s.outcome != "done", s.took_s))
+        slowest = max(best.values(), key=_badness)
         text = f"the administrative request before the trigger: {slowest.outcome} in {slowest.took_s:.2f} s"
         return slowest.outcome == "done" and slowest.took_s <= self.limit_s, f"{text} (T = {self.limit_s:g} s)"
 
@@ -157,6 +160,10 @@ class Case:
 
     def span(self, from_s: float, to_s: float) -> str:
         return f"{self.when(from_s)} … {self.when(to_s)}"
+
+
+def _badness(step: Step) -> tuple[bool, float]:
+    return step.outcome != "done", step.took_s
 
 
 def percent(ratio: float) -> str:

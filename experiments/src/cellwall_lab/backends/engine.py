@@ -202,8 +202,7 @@ class Servers:
 
     def pace(self, servers: list[int], from_s: float, over_s: float, partitions: int) -> None:
         for s in servers:
-            slot_s = renewal.slot_s(from_s, over_s, self._place[s][1], partitions, self._rngs[s])
-            self.tell(s, renewal.Paced(slot_s))
+            self.tell(s, renewal.entry(from_s, over_s, self._place[s][1], partitions, self._policy, self._rngs[s]))
 
     def cut_off(self, servers: list[int]) -> None:
         for s in servers:

@@ -98,13 +98,12 @@ class Agents:
         """Hold a server that is out back until its slot of the re-entry, if one is on. The slot is drawn once."""
         cell = None if server.entry is None else self._map.cells.get(server.entry.cell)
         if server.entry is None or cell is None or cell.reentry_over_s <= 0:
-            server.not_before_s = 0.0
             return False
         span = (cell.reentry_from_s, cell.reentry_over_s)
         if span != server.paced:
             server.paced = span
-            server.not_before_s = renewal.slot_s(*span, server.entry.partition, max(1, len(cell.owners)), server.rng)
-            self._send(server, renewal.Paced(server.not_before_s))
+            paced = renewal.entry(*span, server.entry.partition, max(1, len(cell.owners)), self._policy, server.rng)
+            self._send(server, paced)
         return True
 
     def _send(self, server: Server, event: renewal.Event) -> None:
@@ -126,10 +125,6 @@ class Agents:
                     server.timer = loop.call_later(max(0.0, at_s - now_s), self._send, server, renewal.Wake())
                 case renewal.Verify():
                     pass  # the attempt under way goes on to it
-        agent = server.agent
-        if not agent.available and not agent.asking and agent.next_s < server.not_before_s:
-            # It failed within a re-entry, before its slot: those asking when the map changed must not slip through.
-            self._send(server, renewal.Paced(server.not_before_s))
 
     def _ask(self, server: Server, number: int, limit_s: float) -> None:
         attempt = Attempt(number, self._now_s())

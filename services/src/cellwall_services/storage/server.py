@@ -35,7 +35,7 @@ class Server:
     """One logical storage server: its agent's state and what hangs on it."""
 
     __slots__ = (
-        "agent", "attempt", "count", "entry", "id", "not_before_s", "paced", "reason", "rng", "store", "timer",
+        "agent", "attempt", "count", "entry", "id", "paced", "reason", "rng", "store", "timer",
         "trace", "verified",
     )  # fmt: skip
 
@@ -48,8 +48,7 @@ class Server:
         self.reason = "start"
         self.count = 0
         self.verified: tuple[int, bytes] | None = None  # epoch and digest of the list that local data match
-        self.paced = (0.0, 0.0)  # the re-entry for which ``not_before_s`` was drawn: from, over
-        self.not_before_s = 0.0
+        self.paced = (0.0, 0.0)  # the entry for which a place was drawn: from, over
         self.timer: asyncio.TimerHandle | None = None
         self.attempt: Attempt | None = None
         self.trace: deque[history.Renewal | history.Availability] = deque(maxlen=TRACE_RECORDS)
