@@ -183,6 +183,8 @@ def healed(config):
     for name in names[:25]:
         yield history.Availability(t=31.1, server=name, cell="cell-0", available=False, reason="link-lost")
         yield history.Availability(t=36.0, server=name, cell="cell-0", available=True, reason="renewed")
+    for t in range(1, 181):
+        yield history.CpuLimit(t=float(t), node="cell-0-node-0", limit_cores=1.0, cpu_s=0.3 * t, stopped_ratio=0.0)
     receipt = {"servers": 25, "refused": 60}
     yield history.Fault(t=34.0, id="cut-1", fault="cut", state="off", targets=names[:25], receipt=receipt)
     for t in range(2, 180):

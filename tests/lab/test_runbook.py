@@ -58,9 +58,9 @@ def only(verbs, *kinds):
 def test_by_hand_three_attempts_then_pause_grow_and_resume():
     verbs = play("by-hand-2015", [window(57)], ["unknown", "unknown", "unknown", "done"])
     assert only(verbs, MarkPhase, AddCapacity, Pause, Resume, Skip) == [
-        AddCapacity(deadline_s=4.0),
-        AddCapacity(deadline_s=4.0),
-        AddCapacity(deadline_s=4.0),
+        AddCapacity(deadline_s=2 * POLICY.time_limit_s),
+        AddCapacity(deadline_s=2 * POLICY.time_limit_s),
+        AddCapacity(deadline_s=2 * POLICY.time_limit_s),
         MarkPhase(name="paused"),
         Pause(),
         MarkPhase(name="capacity"),
@@ -136,7 +136,7 @@ def test_automatic_waits_for_conditions_only():
 
 def test_automatic_gives_up_waiting_for_a_queue_that_does_not_drain():
     verbs = play("automatic", [window(57, queue=30)], ["done"])
-    assert sum(v.for_s or 0 for v in only(verbs, Wait)) <= 2 * POLICY.time_limit_s
+    assert sum(v.for_s or 0 for v in only(verbs, Wait)) <= 2 * POLICY.time_limit_s + runbook.DRAINED_POLL_S
     assert only(verbs, Resume) == [Resume()]
 
 

@@ -47,7 +47,7 @@ def processes_of(folder: Path) -> list[str]:
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            inside = str(folder) in line or os.readlink(entry / "cwd").startswith(str(folder))
+            inside = str(folder) in line or str((entry / "cwd").readlink()).startswith(str(folder))
         except OSError:  # gone meanwhile
             continue
         if inside and state != "Z":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -26,8 +27,6 @@ def records(folder: Path) -> list[history.Record]:
 
 
 def endpoint(folder: Path) -> str:
-    import json
-
     return f"http://{json.loads((folder / 'configs' / 'frontend.json').read_text())['listen']}"
 
 
@@ -174,14 +173,12 @@ def test_kill_9_of_the_runner_in_the_middle_leaves_nothing(tmp_path):
         [Path(sys.executable).parent / "cellwall", "run", "september-2015", "--arm", "monolith", "--out", out, *sets]
     )
     try:
-        until("the world is up", lambda: (out / "monolith" / "world.sock").exists(), 60.0)
+        until("the world is up", (out / "monolith" / "world.sock").exists, 60.0)
         assert len(processes_of(out)) >= 10
     finally:
         os.kill(runner.pid, signal.SIGKILL)
         runner.wait()
     until("every process is gone", lambda: not processes_of(out), GONE_S)
-    import json
-
     assert json.loads((out / "verdict.json").read_text())["outcome"] == "unknown"
 
 
@@ -190,19 +187,9 @@ def test_worlds_that_cannot_be_are_refused_in_one_line(tmp_path):
     started_s = time.monotonic()
     log = tmp_path / "log"
     with log.open("wb") as file:
+        sets = ["--set", "fleet.servers=50", "--set", "fleet.large_records=30"]
         refused = children.start(
-            [
-                cellwall,
-                "run",
-                "september-2015",
-                "--arm",
-                "monolith",
-                "--out",
-                tmp_path / "r",
-                "--set",
-                "fleet.servers=50",
-            ]
-            + ["--set", "fleet.large_records=30"],
+            [cellwall, "run", "september-2015", "--arm", "monolith", "--out", tmp_path / "r", *sets],
             stdout=file,
             stderr=file,
         )

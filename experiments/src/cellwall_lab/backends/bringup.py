@@ -16,13 +16,13 @@ from random import Random
 
 import msgspec
 
-from cellwall.capacity import Costs, total_cores
+from cellwall.capacity import total_cores
 from cellwall.errors import Refused, Unavailable
 from cellwall.placement import cell_id, make_layout
 
-from .calibrate import Calibration, calibrate
+from .calibrate import Calibrator, costs_of
 from .config import ArmConfig
-from .launch import StartedNode, first_map, start_frontend, start_hosts, start_load, start_node
+from .launch import first_map, start_frontend, start_hosts, start_load, start_node
 from .processes import free_port, write_json
 from .running import Running, answers, until
 from .world_record import world_record
@@ -80,12 +80,17 @@ async def _build(run: Running) -> None:
         raise Unavailable(f"loader: {processes.log_tail('loader')}")
 
     nodes = await starting
+    calibrator = Calibrator(run.layout, nodes[0].renewal, nodes[0].pid) if run.config.calibration is None else None
+    if calibrator is not None:
+        await calibrator.sit()
     run.map = first_map(run, nodes)
     processes.publish(run.map)
     start_frontend(run, frontend)
     await answers(run, f"http://{frontend}/ready", "the front end to load its map")
-
-    run.costs = await _costs(run, nodes[0])
+    if calibrator is not None:
+        await calibrator.sit()
+        write_json(processes.folder / "calibration.json", calibrator.result())
+    run.costs = costs_of(run.config, processes.folder / "calibration.json")
     for name, address in run.hosts.items():
         await answers(run, f"http://{address}/map-version", f"{name} to start")
     _let_in(run)
@@ -115,15 +120,3 @@ def set_limits(run: Running) -> None:
         run.limit(name, pid, cores / len(pids))
     run.recorder.add(world_record(time.time(), run.config, run.layout, run.costs, cores))
     run.control(rps=run.layout.spec.load.rps)
-
-
-async def _costs(run: Running, node: StartedNode) -> Costs:
-    """From the base arm of this run, or measured now and left for the other arms."""
-    if run.config.calibration is not None:
-        try:
-            return msgspec.json.decode(Path(run.config.calibration).read_bytes(), type=Calibration).costs
-        except (OSError, msgspec.DecodeError) as error:
-            raise Refused(f"calibration: {run.config.calibration} cannot be used ({error})") from None
-    measured = await calibrate(run.layout, node.renewal, node.pid)
-    write_json(run.processes.folder / "calibration.json", measured)
-    return measured.costs

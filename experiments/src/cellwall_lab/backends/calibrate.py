@@ -7,8 +7,8 @@ two unknowns. Done once per run, on the base arm, before any limit is set.
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -17,10 +17,11 @@ from cellwall.capacity import Costs
 from cellwall.errors import Refused, Unknown
 from cellwall.placement import Layout, server_id
 
+from .config import ArmConfig
 from .limiter import cpu_clock
 
 LARGE, SMALL = 60, 200  # memberships asked for in one round: about half a second of work
-ROUNDS = 3  # of which the median counts: a neighbour's burst makes CPU time dearer too
+ROUNDS = 4  # per sitting
 # Outstanding at once. A node under a limit is stopped for most of each period, so that requests meet it in bunches
 # and share its trips to the store; asked one at a time a request costs twice as much (0.6 instead of 0.3 ms).
 CONCURRENCY = 16
@@ -40,20 +41,38 @@ class Calibration(msgspec.Struct, frozen=True):
         return Costs(self.c_record_s, self.c_request_s)
 
 
-async def calibrate(layout: Layout, address: str, pid: int) -> Calibration:
-    """``address``: a node's renewal door, ``pid``: its process, which must serve nobody else now."""
-    mine = [s for s in range(layout.fleet.servers) if layout.cell[s] == 0]
-    mine.sort(key=lambda s: layout.records[s])
-    # From different halves, or a fleet of few servers would give the same total twice.
-    small, large = mine[: len(mine) // 2][:SMALL], mine[len(mine) // 2 :][-LARGE:]
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(force_close=True, limit=0), timeout=aiohttp.ClientTimeout(total=DEADLINE_S)
-    ) as session:
-        await _ask(session, address, small[:40], pid)  # first requests pay for imports and caches
-        rounds = [
-            (await _ask(session, address, large, pid), await _ask(session, address, small, pid)) for _ in range(ROUNDS)
-        ]
-    large_s, small_s = map(statistics.median, zip(*rounds, strict=True))
+class Calibrator:
+    """Rounds of large and of small memberships, over one or more sittings; the cheapest of each kind counts.
+
+    Whatever else runs on a machine makes CPU time dearer, never cheaper: of the same code 3.6 to 5.7 µs a record were
+    seen within minutes, so that an average says more about the neighbours than about the node."""
+
+    def __init__(self, layout: Layout, address: str, pid: int) -> None:
+        """``address``: a node's renewal door, ``pid``: its process, which must serve nobody else in a sitting."""
+        self._layout, self._address, self._pid = layout, address, pid
+        mine = [s for s in range(layout.fleet.servers) if layout.cell[s] == 0]
+        mine.sort(key=lambda s: layout.records[s])
+        # From different halves, or a fleet of few servers would give the same total twice.
+        self._small, self._large = mine[: len(mine) // 2][:SMALL], mine[len(mine) // 2 :][-LARGE:]
+        self._rounds: list[tuple[float, float]] = []
+
+    async def sit(self) -> None:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True, limit=0),
+            timeout=aiohttp.ClientTimeout(total=DEADLINE_S),
+        ) as session:
+            await _ask(session, self._address, self._small[:40], self._pid)  # the first pay for imports and caches
+            for _ in range(ROUNDS):
+                large_s = await _ask(session, self._address, self._large, self._pid)
+                self._rounds.append((large_s, await _ask(session, self._address, self._small, self._pid)))
+
+    def result(self) -> Calibration:
+        large_s, small_s = (min(kind) for kind in zip(*self._rounds, strict=True))
+        return solve(self._layout, self._large, self._small, large_s, small_s)
+
+
+def solve(layout: Layout, large: list[int], small: list[int], large_s: float, small_s: float) -> Calibration:
+    """Costs from the CPU seconds that answering for these servers took: two totals, two unknowns."""
     n_large, n_small = (sum(layout.records[s] for s in servers) for servers in (large, small))
     # cpu = c · records + c0 · requests, twice.
     determinant = n_large * len(small) - n_small * len(large)
@@ -80,3 +99,13 @@ async def _ask(session: aiohttp.ClientSession, address: str, servers: list[int],
     before_s = time.clock_gettime(cpu_clock(pid))
     await asyncio.gather(*map(one, servers))
     return time.clock_gettime(cpu_clock(pid)) - before_s
+
+
+def costs_of(config: ArmConfig, fresh: Path | None = None) -> Costs:
+    """What the arm's configuration points to, left by the base arm of the run; else a fresh calibration."""
+    path = Path(config.calibration) if config.calibration is not None else fresh
+    assert path is not None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Calibration).costs
+    except (OSError, msgspec.DecodeError) as error:
+        raise Refused(f"calibration: {path} cannot be used ({error})") from None

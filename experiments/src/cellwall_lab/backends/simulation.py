@@ -27,7 +27,7 @@ from cellwall.spec import WorldSpec
 
 from .. import verbs
 from . import tail
-from .calibrate import Calibration
+from .calibrate import costs_of
 from .config import REFUSED_STATUS, ArmConfig
 from .engine import Cell, Loop, Node, Servers
 from .live import Live
@@ -255,23 +255,13 @@ class SimulatedWorld:
         return Random(f"{self._spec.seed}/{name}")
 
 
-def costs_of(config: ArmConfig) -> Costs:
-    """Those that a local run measured, if there was one; else typical ones."""
-    if config.calibration is None:
-        return TYPICAL
-    try:
-        return msgspec.json.decode(Path(config.calibration).read_bytes(), type=Calibration).costs
-    except (OSError, msgspec.DecodeError) as error:
-        raise Refused(f"calibration: {config.calibration} cannot be used ({error})") from None
-
-
 async def main(config: ArmConfig) -> None:
     spec: WorldSpec = config.spec
     spec.check(force=config.force)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    world = SimulatedWorld(config, costs_of(config))
+    world = SimulatedWorld(config, TYPICAL if config.calibration is None else costs_of(config))
     world.start()
     await serve(world, stopped)
 
