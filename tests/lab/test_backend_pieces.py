@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import socket
@@ -200,9 +201,22 @@ def priced(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int, int], float]) -
     monkeypatch.setattr(calibrate, "_ask", ask)
 
 
+async def calibrated(address: str) -> calibrate.Calibration:
+    calibrator = calibrate.Calibrator(LAYOUT, address, os.getpid())
+    await calibrator.sit()
+    return calibrator.result()
+
+
+async def test_the_cheapest_round_counts_since_neighbours_only_make_it_dearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = itertools.cycle([1.5, 1.0, 1.2])
+    priced(monkeypatch, lambda records, requests: next(noise) * (7e-6 * records + 3e-4 * requests))
+    measured = await calibrated("nowhere")
+    assert (measured.c_record_s, measured.c_request_s) == (pytest.approx(7e-6), pytest.approx(3e-4))
+
+
 async def test_costs_are_solved_from_large_and_small_memberships(monkeypatch: pytest.MonkeyPatch) -> None:
     priced(monkeypatch, lambda records, requests: 7e-6 * records + 3e-4 * requests)
-    measured = await calibrate.calibrate(LAYOUT, "nowhere", os.getpid())
+    measured = await calibrated("nowhere")
     assert measured.costs.c_record_s == pytest.approx(7e-6)
     assert measured.costs.c_request_s == pytest.approx(3e-4)
     assert (measured.requests, measured.records) == (18, sum(LAYOUT.records)), "so few servers are all asked"
@@ -212,7 +226,7 @@ async def test_costs_are_solved_from_large_and_small_memberships(monkeypatch: py
 async def test_costs_that_cannot_be_are_unknown(monkeypatch: pytest.MonkeyPatch, c: float, c0: float) -> None:
     priced(monkeypatch, lambda records, requests: c * records + c0 * requests)
     with pytest.raises(Unknown, match=r"no sensible costs came out .*cellwall doctor"):
-        await calibrate.calibrate(LAYOUT, "nowhere", os.getpid())
+        await calibrated("nowhere")
 
 
 async def test_a_node_that_refuses_cannot_be_calibrated() -> None:
@@ -227,7 +241,7 @@ async def test_a_node_that_refuses_cannot_be_calibrated() -> None:
         port = free_port()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         with pytest.raises(Refused, match="the node answered 400: b'a stored assignment is damaged'"):
-            await calibrate.calibrate(LAYOUT, f"127.0.0.1:{port}", os.getpid())
+            await calibrated(f"127.0.0.1:{port}")
     finally:
         # Those that were asked together with the refused one end first.
         for task in asyncio.all_tasks() - {asyncio.current_task()}:

@@ -23,6 +23,7 @@ from cellwall.errors import Refused
 from cellwall.placement import domain_servers, make_fleet, server_id
 from cellwall.spec import RenewalPolicy, WorldSpec
 from cellwall_lab import verbs
+from cellwall_lab.backends.calibrate import costs_of
 from cellwall_lab.backends.config import ArmConfig
 from cellwall_lab.backends.engine import DELAY_S
 from cellwall_lab.backends.simulation import SimulatedWorld
@@ -546,9 +547,8 @@ def test_a_weight_of_zero_starves_one_metadata_partition_and_no_other(tmp_path):
     assert left == {server for server, p in partition.items() if p == 3}
 
 
-def test_costs_come_from_a_calibration_or_are_typical(tmp_path):
+def test_a_calibration_that_cannot_be_read_is_refused(tmp_path):
     config = ArmConfig(arm="a", backend="simulation", seed=1, spec=WorldSpec(), out=str(tmp_path))
-    assert costs_of(config) == TYPICAL
     missing = msgspec.structs.replace(config, calibration=str(tmp_path / "none.json"))
     with pytest.raises(Refused, match="calibration"):
         costs_of(missing)
