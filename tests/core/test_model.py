@@ -35,7 +35,7 @@ BAD = [
     ("renewal.time_limit_s", 0.0),
     ("renewal.time_limit_s", -1.0),
     ("renewal.time_limit_s", math.nan),
-    ("renewal.renew_every_s", 3.2),  # = 2 × time limit: the rule says more
+    ("renewal.renew_every_s", 4.0),  # = 2 × time limit: the rule says more
     ("renewal.renew_every_s", -20.0),
     ("renewal.renew_every_s", math.nan),
     ("renewal.jitter_ratio", -0.1),

@@ -38,14 +38,13 @@ class RetryPolicy(_Spec, frozen=True, kw_only=True):
 class RenewalPolicy(_Spec, frozen=True, kw_only=True):
     """When a storage server asks for its membership and how long it waits for it.
 
-    ``renew_every_s`` is that of set R2 of research 07: with R = 15 the fleet fell over before the trigger on a
-    busy host. ``time_limit_s`` is 1.6 instead of R2's 2: on an idle machine a record costs half as much again as in
-    a storm, and the shorter limit gives back the margin that this takes (DESIGN.md, decision 5).
+    ``renew_every_s`` 20 and ``time_limit_s`` 2 are set R2 of research 07: with R = 15 the fleet fell over before
+    the trigger on a busy host, with T larger the event heals.
     """
 
     renew_every_s: float = 20.0
     jitter_ratio: float = 0.1
-    time_limit_s: float = 1.6
+    time_limit_s: float = 2.0
     retry: RetryPolicy = RetryPolicy()
 
 
@@ -106,12 +105,12 @@ class CpuSpec(_Spec, frozen=True, kw_only=True):
     """The metadata service's CPU limit, as a load factor instead of a figure.
 
     L = N_large · n · c / (q · T) with c the calibrated CPU per record; the total limit q follows and
-    is the same for all arms of a seed. 5 is the low end of the 5–5.6 that research 07 found to hold on
-    real processes (border near 2.2). ``factor`` multiplies q (2.0 is the arm double-cpu).
+    is the same for all arms of a seed. 4.8 lies between the two ways to fail: above 5.5 cells of a quarter fall
+    over before the trigger, below about 4.1 the monolith heals (DESIGN.md, decision 5). ``factor`` multiplies q (2.0 is the arm double-cpu).
     ``total_cores`` overrides the calibration.
     """
 
-    load_factor: float = 5.0
+    load_factor: float = 4.8
     factor: float = 1.0
     total_cores: float | None = None
 
