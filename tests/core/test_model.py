@@ -163,13 +163,17 @@ def test_cells_too_small_to_be_well_are_refused_with_advice_that_works(
     if ratio < SOLO_RATIO_MAX:
         assert spec.check() == []
         return
-    with pytest.raises(Refused, match=r"^cells: .*, or --force$") as refused:
+    with pytest.raises(Refused, match=r"^(cells|fleet.servers): .*, or --force$") as refused:
         spec.check()
     assert [f"{warning}, or --force" for warning in spec.check(force=True)] == [str(refused.value)]
-    advised = int(str(refused.value).split("use at most ")[1].split()[0])
-    assert advised < spec.cells or advised == 1
-    if advised > 1:
+    if "use at most" in str(refused.value):
+        advised = int(str(refused.value).split("use at most ")[1].split()[0])
+        assert 1 <= advised < spec.cells
         assert msgspec.structs.replace(spec, cells=advised).check() == []
+    else:  # not even one cell would do
+        servers = int(str(refused.value).split("use at least ")[1].split()[0])
+        fleet = msgspec.structs.replace(spec.fleet, servers=servers)
+        assert msgspec.structs.replace(spec, cells=1, fleet=fleet).check() == []
 
 
 @pytest.mark.parametrize(("servers", "cells", "fits"), [(800, 1, True), (800, 4, True), (800, 16, False)])

@@ -548,7 +548,5 @@ def test_a_weight_of_zero_starves_one_metadata_partition_and_no_other(tmp_path):
 
 
 def test_a_calibration_that_cannot_be_read_is_refused(tmp_path):
-    config = ArmConfig(arm="a", backend="simulation", seed=1, spec=WorldSpec(), out=str(tmp_path))
-    missing = msgspec.structs.replace(config, calibration=str(tmp_path / "none.json"))
     with pytest.raises(Refused, match="calibration"):
-        costs_of(missing)
+        costs_of(str(tmp_path / "none.json"))

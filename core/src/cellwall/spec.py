@@ -105,8 +105,9 @@ class CpuSpec(_Spec, frozen=True, kw_only=True):
     """The metadata service's CPU limit, as a load factor instead of a figure.
 
     L = N_large · n · c / (q · T) with c the calibrated CPU per record; the total limit q follows and
-    is the same for all arms of a seed. 4.8 lies between the two ways to fail: above 5.5 cells of a quarter fall
-    over before the trigger, below about 4.1 the monolith heals (DESIGN.md, decision 5). ``factor`` multiplies q (2.0 is the arm double-cpu).
+    is the same for all arms of a seed. 4.8 lies between the two ways to fail: well above it cells of a
+    quarter fall over before the trigger, below about 4.1 the monolith heals (DESIGN.md, decision 5).
+    ``factor`` multiplies q (2.0 is the arm double-cpu).
     ``total_cores`` overrides the calibration.
     """
 
@@ -200,14 +201,19 @@ class WorldSpec(_Spec, frozen=True, kw_only=True):
         solo_ratio = self.cpu.load_factor / self.cpu.factor / large
         if solo_ratio <= SOLO_RATIO_MAX:
             return []
-        most = math.floor(
-            SOLO_RATIO_MAX * self.fleet.servers * self.fleet.large_share * self.cpu.factor / self.cpu.load_factor
-        )
-        text = (
-            f"cells: {self.cells} cells are too small for {self.fleet.servers} servers: one large renewal alone "
-            f"would take {solo_ratio:.2f} of the time limit (at most {SOLO_RATIO_MAX:.3f}); "
-            f"use at most {max(1, most)} cells or more servers"
-        )
+        # Nudged, so that advice on the very border is advice that works.
+        per_cell = self.cpu.load_factor / self.cpu.factor / SOLO_RATIO_MAX * (1 + 1e-9)
+        most = math.floor(self.fleet.servers * self.fleet.large_share / per_cell)
+        alone = f"one large renewal alone would take {solo_ratio:.2f} of the time limit (at most {SOLO_RATIO_MAX:.3f})"
+        if most < 1:
+            groups = math.ceil(per_cell / self.fleet.large_share / self.fleet.group_servers)
+            least = groups * self.fleet.group_servers
+            text = f"fleet.servers: {self.fleet.servers} are too few: {alone}; use at least {least} servers"
+        else:
+            text = (
+                f"cells: {self.cells} cells are too small for {self.fleet.servers} servers: {alone}; "
+                f"use at most {most} cells or more servers"
+            )
         if not force:
             raise Refused(text + ", or --force")
         return [text]

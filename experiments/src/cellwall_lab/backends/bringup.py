@@ -16,10 +16,11 @@ from random import Random
 
 import msgspec
 
-from cellwall.capacity import total_cores
+from cellwall.capacity import TYPICAL, total_cores
 from cellwall.errors import Refused, Unavailable
 from cellwall.placement import cell_id, make_layout
 
+from ..runfolder import CALIBRATION
 from .calibrate import Calibrator, costs_of
 from .config import ArmConfig
 from .launch import first_map, start_frontend, start_hosts, start_load, start_node
@@ -83,7 +84,9 @@ async def _build(run: Running) -> None:
         raise Unavailable(f"loader: {processes.log_tail('loader')}")
 
     nodes = await starting
-    calibrator = Calibrator(run.layout, nodes[0].renewal, nodes[0].pid) if run.config.calibration is None else None
+    # A limit that was given needs no calibration, and a small world could not be calibrated.
+    given = run.config.calibration is not None or spec.cpu.total_cores is not None
+    calibrator = None if given else Calibrator(run.layout, nodes[0].renewal, nodes[0].pid)
     if calibrator is not None:
         await calibrator.sit()
     run.map = first_map(run, nodes)
@@ -92,8 +95,13 @@ async def _build(run: Running) -> None:
     await answers(run, f"http://{frontend}/ready", "the front end to load its map")
     if calibrator is not None:
         await calibrator.sit()
-        write_json(processes.folder / "calibration.json", calibrator.result())
-    run.costs = costs_of(run.config, processes.folder / "calibration.json")
+        measured = calibrator.result()
+        write_json(processes.folder / CALIBRATION, measured)
+        run.costs = measured.costs
+    elif run.config.calibration is not None:
+        run.costs = costs_of(run.config.calibration)
+    else:
+        run.costs = TYPICAL
     for name, address in run.hosts.items():
         await answers(run, f"http://{address}/map-version", f"{name} to start")
     _let_in(run)

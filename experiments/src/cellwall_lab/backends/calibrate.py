@@ -17,7 +17,6 @@ from cellwall.capacity import Costs
 from cellwall.errors import Refused, Unknown
 from cellwall.placement import Layout, server_id
 
-from .config import ArmConfig
 from .limiter import cpu_clock
 
 LARGE, SMALL = 60, 200  # memberships asked for in one round: about half a second of work
@@ -105,11 +104,9 @@ async def _ask(session: aiohttp.ClientSession, address: str, servers: list[int],
     return time.clock_gettime(cpu_clock(pid)) - before_s
 
 
-def costs_of(config: ArmConfig, fresh: Path | None = None) -> Costs:
-    """What the arm's configuration points to, left by the base arm of the run; else a fresh calibration."""
-    path = Path(config.calibration) if config.calibration is not None else fresh
-    assert path is not None
+def costs_of(path: str) -> Costs:
+    """What the base arm of a run left for the others."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Calibration).costs
+        return msgspec.json.decode(Path(path).read_bytes(), type=Calibration).costs
     except (OSError, msgspec.DecodeError) as error:
         raise Refused(f"calibration: {path} cannot be used ({error})") from None

@@ -261,7 +261,7 @@ async def main(config: ArmConfig) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    world = SimulatedWorld(config, TYPICAL if config.calibration is None else costs_of(config))
+    world = SimulatedWorld(config, TYPICAL if config.calibration is None else costs_of(config.calibration))
     world.start()
     await serve(world, stopped)
 
