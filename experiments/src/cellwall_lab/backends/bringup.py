@@ -102,6 +102,7 @@ async def _build(run: Running) -> None:
         run.costs = costs_of(run.config.calibration)
     else:
         run.costs = TYPICAL
+    run.cores = total_cores(spec, run.layout.fleet, run.costs)  # refused now, not when the fleet is in
     for name, address in run.hosts.items():
         await answers(run, f"http://{address}/map-version", f"{name} to start")
     _let_in(run)
@@ -120,13 +121,12 @@ def _let_in(run: Running) -> None:
 
 def set_limits(run: Running) -> None:
     """The fleet is in: limit the metadata service from now on, and let the customers come."""
-    cores = total_cores(run.layout.spec, run.layout.fleet, run.costs)
     pids = {name: run.processes.pid(name) for entry in run.map.cells.values() for name in entry.nodes}
     limiter = [sys.executable, "-m", "cellwall_lab.backends.limiter"]
     folder = run.processes.folder
     run.publish_limits()
     run.processes.start("limiter", [*limiter, folder / "limits.json", run.processes.records / "limiter.ndjson"])
     for name, pid in pids.items():
-        run.limit(name, pid, cores / len(pids))
-    run.recorder.add(world_record(time.time(), run.config, run.layout, run.costs, cores))
+        run.limit(name, pid, run.cores / len(pids))
+    run.recorder.add(world_record(time.time(), run.config, run.layout, run.costs, run.cores))
     run.control(rps=run.layout.spec.load.rps)

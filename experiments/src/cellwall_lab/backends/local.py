@@ -156,10 +156,13 @@ async def main(config: ArmConfig) -> int:
     layout = running.layout
     servers = {server_id(s): (f"cell-{layout.cell[s]}", layout.records[s]) for s in range(layout.fleet.servers)}
     world = LocalWorld(running, Live(layout.spec, servers, layout.spec.fleet.large_records / 2))
-    world.watch(stopped)
-    await world.entered(stopped)
-    set_limits(running)
-    await serve(world, stopped)
+    try:
+        world.watch(stopped)
+        await world.entered(stopped)
+        set_limits(running)
+        await serve(world, stopped)
+    finally:
+        await world.close()
     return 0
 
 

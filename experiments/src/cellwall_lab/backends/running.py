@@ -41,6 +41,7 @@ class Running:
         self.limits: dict[str, Limit] = {}
         self.hosts: dict[str, str] = {}  # name -> address
         self.costs = Costs(0.0, 0.0)
+        self.cores = 0.0  # the CPU limit of the whole metadata service
         self.map = CellMap(0, {}, {})
         self.nodes_started: dict[str, int] = {}
         self.paused: set[str] = set()  # cells whose listeners are shut down

@@ -25,11 +25,9 @@ READS = (verbs.Window, verbs.Faults)
 
 
 class World(Protocol):
-    """What a backend offers: one method that carries out any verb, and one that ends everything."""
+    """What a backend offers: one method that carries out any verb."""
 
     async def carry_out(self, verb: Any) -> Any: ...
-
-    async def close(self) -> None: ...
 
 
 def make_app(world: World, stopped: asyncio.Event) -> web.Application:
@@ -88,4 +86,3 @@ async def serve(world: World, stopped: asyncio.Event) -> None:
         await stopped.wait()
     finally:
         await runner.cleanup()
-        await world.close()

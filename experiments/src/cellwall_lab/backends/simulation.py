@@ -263,7 +263,10 @@ async def main(config: ArmConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     world = SimulatedWorld(config, TYPICAL if config.calibration is None else costs_of(config.calibration))
     world.start()
-    await serve(world, stopped)
+    try:
+        await serve(world, stopped)
+    finally:
+        await world.close()
 
 
 if __name__ == "__main__":
