@@ -97,7 +97,8 @@ class World:
             time.sleep(POLL_S)
 
     def _said(self) -> str:
-        """The last line of the backend's stderr."""
+        """The last line of the backend's stderr, without the name that it begins with."""
         path = self.folder / LOGS / "world.err"
         lines = path.read_text(errors="replace").split("\n") if path.exists() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"see {path}")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), f"see {path}")
+        return last.removeprefix("cellwall: ")
