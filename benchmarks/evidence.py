@@ -27,8 +27,8 @@ def arm_of(folder: Path, arm: str) -> dict[str, Any]:
 def row(folder: Path, arm: str, seed: int) -> str:
     found = arm_of(folder, arm)
     claims = {claim["id"]: claim for claim in found["claims"]}
-    if found["outcome"] == "unknown":
-        why = next((c["evidence"] for c in found["claims"] if c["outcome"] == "unknown"), "no claim was judged")
+    if claims.get("clean", {}).get("outcome") != "held":
+        why = claims["clean"]["evidence"] if "clean" in claims else "nothing was judged"
         return f"| {seed} | {arm} | **void** | {why[:160]} |"
     parts = []
     for name in (*COLUMNS, *CONTROLS):
