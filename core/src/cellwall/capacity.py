@@ -25,7 +25,7 @@ class Costs(msgspec.Struct, frozen=True):
 
 # What one node needed on the machine this was written on (benchmarks/renewal.py prints them); used where
 # nothing was calibrated, that is by a simulation without a local run before it.
-TYPICAL = Costs(c_record_s=5.0e-6, c_request_s=3.5e-4)
+TYPICAL = Costs(c_record_s=5.5e-6, c_request_s=3.5e-4)
 
 
 def large_servers(spec: WorldSpec, fleet: Fleet) -> list[int]:

@@ -105,13 +105,14 @@ class CpuSpec(_Spec, frozen=True, kw_only=True):
     """The metadata service's CPU limit, as a load factor instead of a figure.
 
     L = N_large · n · c / (q · T) with c the calibrated CPU per record; the total limit q follows and
-    is the same for all arms of a seed. 4.8 lies between the two ways to fail: well above it cells of a
-    quarter fall over before the trigger, below about 4.1 the monolith heals (DESIGN.md, decision 5).
+    is the same for all arms of a seed. 5.7, with c from healthy traffic, is the upper end of research 07's
+    5–5.6: above it cells of a quarter fall over before the trigger, near 4.5 the monolith heals (DESIGN.md,
+    decision 5).
     ``factor`` multiplies q (2.0 is the arm double-cpu).
     ``total_cores`` overrides the calibration.
     """
 
-    load_factor: float = 4.8
+    load_factor: float = 5.7
     factor: float = 1.0
     total_cores: float | None = None
 

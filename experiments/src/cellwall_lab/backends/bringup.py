@@ -21,9 +21,10 @@ from cellwall.errors import Refused, Unavailable
 from cellwall.placement import cell_id, make_layout
 
 from ..runfolder import CALIBRATION
-from .calibrate import Calibrator, costs_of
+from .calibrate import Calibrator, costs_of, on_healthy_traffic
 from .config import ArmConfig
 from .launch import first_map, start_frontend, start_hosts, start_load, start_node
+from .live import Live
 from .processes import free_port, write_json
 from .running import Running, answers, until
 from .world_record import world_record
@@ -31,6 +32,7 @@ from .world_record import world_record
 # What the nodes get of two cores while hosts create 740,000 partitions on disk (8 s of CPU; a guess, as if limited).
 # With waves for a whole core the fleet stuck before it was in.
 ENTRY_CORES = 0.5
+CALIBRATE_PERIODS = 0.6  # of renewals, whose order is by metadata partition, each with its large and small memberships
 DISK_FREE_BYTES = 2 * 2**30  # a run of the reference set leaves about 0.5 GB (measured)
 
 
@@ -95,9 +97,8 @@ async def _build(run: Running) -> None:
     await answers(run, f"http://{frontend}/ready", "the front end to load its map")
     if calibrator is not None:
         await calibrator.sit()
-        measured = calibrator.result()
-        write_json(processes.folder / CALIBRATION, measured)
-        run.costs = measured.costs
+        run.alone = calibrator.result()
+        run.costs = run.alone.costs
     elif run.config.calibration is not None:
         run.costs = costs_of(run.config.calibration)
     else:
@@ -119,8 +120,15 @@ def _let_in(run: Running) -> None:
     run.processes.publish(run.map)
 
 
-def set_limits(run: Running) -> None:
-    """The fleet is in: limit the metadata service from now on, and let the customers come."""
+async def set_limits(run: Running, live: Live) -> None:
+    """The fleet is in: see what healthy traffic costs, limit the metadata service from now on."""
+    run.control(rps=run.layout.spec.load.rps)
+    if run.alone is not None:
+        for_s = run.layout.spec.renewal.renew_every_s * CALIBRATE_PERIODS
+        measured = await on_healthy_traffic(run.alone, live.node_samples, for_s)
+        write_json(run.processes.folder / CALIBRATION, measured)
+        run.costs = measured.costs
+        run.cores = total_cores(run.layout.spec, run.layout.fleet, run.costs)
     pids = {name: run.processes.pid(name) for entry in run.map.cells.values() for name in entry.nodes}
     limiter = [sys.executable, "-m", "cellwall_lab.backends.limiter"]
     folder = run.processes.folder
@@ -129,4 +137,3 @@ def set_limits(run: Running) -> None:
     for name, pid in pids.items():
         run.limit(name, pid, run.cores / len(pids))
     run.recorder.add(world_record(time.time(), run.config, run.layout, run.costs, run.cores))
-    run.control(rps=run.layout.spec.load.rps)

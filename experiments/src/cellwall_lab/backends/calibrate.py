@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +16,7 @@ import msgspec
 
 from cellwall.capacity import Costs
 from cellwall.errors import Refused, Unknown
+from cellwall.history import NodeSample
 from cellwall.placement import Layout, server_id
 
 from .limiter import cpu_clock
@@ -24,14 +26,11 @@ ROUNDS = 4  # per sitting
 # Outstanding at once. A node under a limit is stopped for most of each period, so that requests meet it in bunches
 # and share its trips to the store; asked one at a time a request costs twice as much (0.6 instead of 0.3 ms).
 CONCURRENCY = 16
-# What a record costs beside hosts, front end and customers, as a multiple of what it costs alone: 4.8–5.3 µs in the
-# storm against 3.8 (measured; 6.4 µs in healthy traffic, where the node finds its caches cold every time).
-RUNNING = 1.3
 DEADLINE_S = 60.0
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """Costs of a node that is alone, and what they were measured on. Written to `<arm>/calibration.json`."""
+    """Costs, and what they were measured on. Written to `<arm>/calibration.json`."""
 
     c_record_s: float
     c_request_s: float
@@ -40,8 +39,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
     @property
     def costs(self) -> Costs:
-        """What a record and a request cost in a running world."""
-        return Costs(RUNNING * self.c_record_s, self.c_request_s)
+        return Costs(self.c_record_s, self.c_request_s)
 
 
 class Calibrator:
@@ -72,6 +70,26 @@ class Calibrator:
     def result(self) -> Calibration:
         large_s, small_s = (min(kind) for kind in zip(*self._rounds, strict=True))
         return solve(self._layout, self._large, self._small, large_s, small_s)
+
+
+async def on_healthy_traffic(alone: Calibration, samples: Callable[[], list[NodeSample]], for_s: float) -> Calibration:
+    """The cost of a record in a running, healthy, unlimited world: CPU that the nodes spend in ``for_s`` seconds, less
+    what requests cost alone. ``samples``: each node's last sample, which counts records.
+
+    A record costs 1.2 to 1.7 times what it costs a node that is alone, and how much changes with the host from one
+    quarter of an hour to the next; a storm's record then costs 0.8 to 0.9 of a healthy one (measured)."""
+    before = {sample.node: sample for sample in samples()}
+    await asyncio.sleep(for_s)
+    cpu_s = records = requests = 0.0
+    for sample in samples():
+        if first := before.get(sample.node):
+            cpu_s += sample.cpu_s - first.cpu_s
+            records += sample.records - first.records
+            requests += sample.answered + sample.abandoned - first.answered - first.abandoned
+    c_record_s = (cpu_s - requests * alone.c_request_s) / records if records else 0.0
+    if c_record_s <= 0:
+        raise Unknown(f"calibration: {records:.0f} records in {for_s:g} s of healthy traffic; see the logs folder")
+    return Calibration(c_record_s, alone.c_request_s, int(records), int(requests))
 
 
 def solve(layout: Layout, large: list[int], small: list[int], large_s: float, small_s: float) -> Calibration:

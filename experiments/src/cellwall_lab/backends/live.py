@@ -97,6 +97,10 @@ class Live:
                 few_failed = stats.requests_failed <= RECOVERED_RATIO * stats.requests
                 return not self.faults and out_ratio <= RECOVERED_RATIO and few_failed
 
+    def node_samples(self) -> list[history.NodeSample]:
+        """Each node's last sample."""
+        return list(self._nodes.values())
+
     def sick_cells(self) -> list[str]:
         """Cells with more servers out than recovery allows, in order."""
         return [c for c, w in self._cells().items() if w.servers_out > RECOVERED_RATIO * w.servers]

@@ -43,7 +43,7 @@ class LocalWorld:
     def __init__(self, running: Running, live: Live) -> None:
         self._run = running
         self._spec = running.layout.spec
-        self._live = live
+        self._live = self.live = live
         self._tail = tail.Tail(running.processes.records, skip=WORLD_FILE)
         self._calls = Calls()
         self._cuts = Cuts(running, self._calls, self._record)
@@ -159,7 +159,7 @@ async def main(config: ArmConfig) -> int:
     try:
         world.watch(stopped)
         await world.entered(stopped)
-        set_limits(running)
+        await set_limits(running, world.live)
         await serve(world, stopped)
     finally:
         await world.close()

@@ -111,6 +111,10 @@ class Processes:
         except subprocess.TimeoutExpired:
             return None
 
+    def must_stay(self, name: str) -> None:
+        """From now on this child's end is a crash."""
+        self._expected.discard(name)
+
     def pid(self, name: str) -> int:
         return self._children[name].pid
 

@@ -20,6 +20,7 @@ from cellwall.errors import Unavailable
 from cellwall.model import CellMap
 from cellwall.placement import Layout, cell_id
 
+from .calibrate import Calibration
 from .config import ArmConfig
 from .limiter import Limit
 from .processes import Processes, write_json
@@ -41,6 +42,7 @@ class Running:
         self.limits: dict[str, Limit] = {}
         self.hosts: dict[str, str] = {}  # name -> address
         self.costs = Costs(0.0, 0.0)
+        self.alone: Calibration | None = None  # of a node that serves nobody else; None where none is needed
         self.cores = 0.0  # the CPU limit of the whole metadata service
         self.map = CellMap(0, {}, {})
         self.nodes_started: dict[str, int] = {}

@@ -127,6 +127,7 @@ class Steps:
             return verbs.StepResult(joined["outcome"], took_s, joined["reason"])
         owners = [[node.name] if p in taken else mine for p, mine in enumerate(entry.owners)]
         nodes, admin = {**entry.nodes, node.name: node.renewal}, {**entry.admin, node.name: node.admin}
+        self._run.processes.must_stay(node.name)
         self._publish(msgspec.structs.replace(entry, nodes=nodes, admin=admin, owners=owners))
         return verbs.StepResult("done", sum(joined["took_s"]))
 
