@@ -105,14 +105,14 @@ class CpuSpec(_Spec, frozen=True, kw_only=True):
     """The metadata service's CPU limit, as a load factor instead of a figure.
 
     L = N_large · n · c / (q · T) with c the calibrated CPU per record; the total limit q follows and
-    is the same for all arms of a seed. 5.7, with c from healthy traffic, is the upper end of research 07's
+    is the same for all arms of a seed. 6.2, with c from healthy traffic, is a little above research 07's
     5–5.6: above it cells of a quarter fall over before the trigger, near 4.5 the monolith heals (DESIGN.md,
     decision 5).
     ``factor`` multiplies q (2.0 is the arm double-cpu).
     ``total_cores`` overrides the calibration.
     """
 
-    load_factor: float = 5.7
+    load_factor: float = 6.2
     factor: float = 1.0
     total_cores: float | None = None
 
