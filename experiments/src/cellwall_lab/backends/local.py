@@ -43,7 +43,7 @@ class LocalWorld:
     def __init__(self, running: Running, live: Live) -> None:
         self._run = running
         self._spec = running.layout.spec
-        self._live = self.live = live
+        self.live = live
         self._tail = tail.Tail(running.processes.records, skip=WORLD_FILE)
         self._calls = Calls()
         self._cuts = Cuts(running, self._calls, self._record)
@@ -59,7 +59,7 @@ class LocalWorld:
     async def entered(self, stopped: asyncio.Event) -> None:
         """Wait for the first start's waves. A fleet that cannot enter is for the experiment to find unhealthy."""
         end_s = time.monotonic() + ENTRY_PERIODS * self._spec.renewal.renew_every_s
-        while self._live.out and time.monotonic() < end_s and not stopped.is_set():
+        while self.live.out and time.monotonic() < end_s and not stopped.is_set():
             await asyncio.sleep(POLL_S)
 
     async def carry_out(self, verb: Any) -> Any:
@@ -72,9 +72,9 @@ class LocalWorld:
             case verbs.Cut():
                 return await self._cuts.cut(verb)
             case verbs.Window():
-                return self._live.window(time.time(), verb.last_s)
+                return self.live.window(time.time(), verb.last_s)
             case verbs.Faults():
-                return list(self._live.faults.values())
+                return list(self.live.faults.values())
             case verbs.MarkPhase():
                 self._record(history.Phase(t=time.time(), name=verb.name))
             case verbs.Skip():
@@ -101,7 +101,7 @@ class LocalWorld:
     async def _follow(self, stopped: asyncio.Event) -> None:
         while True:
             for record in self._tail.new():
-                self._live.add(record)
+                self.live.add(record)
             if text := self._run.processes.crashed():
                 print(f"cellwall: {text}", file=sys.stderr, flush=True)
                 stopped.set()
@@ -115,7 +115,7 @@ class LocalWorld:
             return verbs.Waited(True, time.monotonic() - started_s)
         if verb.deadline_s is None:
             raise Refused("wait: deadline_s is missing; a condition is never waited for without one")
-        while not (met := self._live.holds(verb.until, time.time())):
+        while not (met := self.live.holds(verb.until, time.time())):
             if time.monotonic() - started_s >= verb.deadline_s:
                 break
             await self._sleep(POLL_S)
@@ -142,7 +142,7 @@ class LocalWorld:
     def _record(self, record: history.Record) -> None:
         # Told to `live` here and not by `_follow`, so that the next verb sees it.
         self._run.recorder.add(record)
-        self._live.add(record)
+        self.live.add(record)
 
 
 async def main(config: ArmConfig) -> int:
