@@ -397,3 +397,20 @@ def test_children_die_when_their_parent_is_killed(tmp_path: Path) -> None:
         parent.kill()
         parent.wait(DEADLINE_S)
     until(lambda: not any(map(alive, pids)), "somebody outlives the parent")
+
+
+async def test_healthy_traffic_prices_a_record_by_what_the_nodes_spent_less_their_requests() -> None:
+    def sample(cpu_s: float, records: int, answered: int, abandoned: int) -> history.NodeSample:
+        return history.NodeSample(
+            t=0, cell="cell-0", node="n", cpu_s=cpu_s, in_service=0, waiting=0, oldest_s=0,
+            answered=answered, abandoned=abandoned, records=records,
+        )  # fmt: skip
+
+    alone = calibrate.Calibration(3e-6, 1e-3, 1, 1)
+    looks = iter([[sample(1.0, 100, 10, 0)], [sample(1.0 + 6e-6 * 50_000 + 0.012, 50_100, 20, 2)]])
+    measured = await calibrate.on_healthy_traffic(alone, lambda: next(looks), 0.0)
+    assert measured.c_record_s == pytest.approx(6e-6)
+    assert (measured.c_request_s, measured.records, measured.requests) == (1e-3, 50_000, 12)
+    idle = [sample(1.0, 100, 10, 0)]
+    with pytest.raises(Unknown, match="0 records in 0 s of healthy traffic"):
+        await calibrate.on_healthy_traffic(alone, lambda: idle, 0.0)
