@@ -15,8 +15,9 @@ Metadata node, admin listener:
     GET  /statistics                 -> 200 JSON {server: `MembershipStatistics`}
     GET  /metrics
 Storage host (keep-alive; a server that is cut off aborts the connection without an answer):
-    POST /replica/{server}/put       `Put`    -> 200 empty | 503 `Refusal`
+    POST /replica/{server}/put       `Put`    -> 200 `Stored` | 503 `Refusal`
     POST /replica/{server}/get       `Get`    -> 200 `Got` | 503 `Refusal`
+    POST /replica/{server}/range     `Range`  -> 200 `Ranged` | 503 `Refusal`
     POST /replica/{server}/export    `Export` -> 200 `Exported` | 503 `Refusal`   re-replication, also while out
     GET  /servers                    -> 200 JSON {server: `ServerState`}
     GET  /servers/{server}/trace     -> 200 JSON [history.Renewal | history.Availability …], newest last, at most 200
@@ -43,6 +44,28 @@ class Put(msgspec.Struct, frozen=True):
     key: bytes
     version: Version
     item: bytes | None
+    learn: bool = False  # tell what was there before: whoever keeps indexes must know
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What this replica held under the key before the put, if the put asked to ``learn`` it; a version above the
+    put's own means that the put changed nothing here. ``version`` None: nothing was there, or nobody asked."""
+
+    version: Version | None = None
+    item: bytes | None = None
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Rows of ``partitions`` (one after the other as listed) with first <= key < last, in order of key.
+
+    ``last`` b"": no bound. ``backward``: highest key first. ``limit`` counts rows, deleted ones too: they are told,
+    so that a reader of two replicas knows which of them is behind."""
+
+    partitions: list[str]
+    first: bytes = b""
+    last: bytes = b""
+    backward: bool = False
+    limit: int = 1000
 
 
 class Get(msgspec.Struct, frozen=True):
@@ -55,6 +78,13 @@ class Got(msgspec.Struct, frozen=True):
 
     version: Version | None
     item: bytes | None
+
+
+class Ranged(msgspec.Struct, frozen=True):
+    """``more``: the limit (rows or bytes) cut the answer short after the last row told."""
+
+    rows: list[Row]
+    more: bool
 
 
 class Refusal(msgspec.Struct, frozen=True):
