@@ -25,7 +25,7 @@ test: setup ## all checks, then all tests; goes on after a failure, fails if any
 	@$(MAKE) --no-print-directory --keep-going check test-units test-local
 
 test-units: setup ## tests without running processes, two at a time
-	$(BIN)/python -m pytest -n 2 tests --ignore=tests/local --ignore=tests/cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/local --ignore=tests/cluster
 
 test-local: setup ## tests of running processes, one at a time
 	$(BIN)/python -m pytest tests/local

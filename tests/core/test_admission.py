@@ -50,7 +50,8 @@ class Twin:
 
     def startable(self) -> Entry | None:
         started = [entry for entry in self.here if entry.started]
-        if self.policy.discipline != "processor-sharing" and len(started) >= self.policy.concurrency:
+        in_slots = sum(not entry.own_lane for entry in started)
+        if self.policy.discipline != "processor-sharing" and in_slots >= self.policy.concurrency:
             return None
         waiting = [entry for entry in self.here if not entry.started]
         for entry in reversed(waiting) if self.policy.discipline == "lifo" else waiting:
@@ -243,6 +244,17 @@ def test_a_lane_of_its_own_is_open_at_weight_0() -> None:
     admission.arrive(9, 0, admin=True)
     assert admission.next() == 9
     assert admission.waiting == 1
+
+
+@pytest.mark.parametrize("discipline", ["fifo", "lifo"])
+def test_a_lane_of_its_own_takes_no_slot_of_the_renewals(discipline: str) -> None:
+    policy = {"discipline": discipline, "concurrency": 1, "admin_lane": "own"}
+    admission = Admission(msgspec.convert(policy, MetadataPolicy))
+    for name in (8, 9):
+        admission.arrive(name, 0, admin=True)
+    for name in (1, 2):
+        admission.arrive(name, 0)
+    assert (admission.in_service, admission.waiting) == (3, 1), "one of two renewals, beside both of the others"
 
 
 def test_a_name_used_again_gets_one_turn_a_round() -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellwall import history
@@ -50,6 +50,7 @@ records = st.one_of([records_of(kind) for kind in KINDS])
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=40)  # of each of twelve kinds
 @given(data=st.data())
 def test_every_kind_of_record_comes_back_as_it_was(kind: type, data: st.DataObject) -> None:
     record = data.draw(records_of(kind))

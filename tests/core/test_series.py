@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cellwall import series
@@ -57,7 +57,8 @@ def test_a_trigger_with_one_cut_still_on_has_no_end(story: Story) -> None:
 def test_an_empty_history_has_no_moments() -> None:
     run = series.read([])
     at = series.moments(run)
-    assert {getattr(at, name) for name in at.__struct_fields__ if name != "targets"} == {None}
+    assert at.targets == at.contradicted == frozenset()
+    assert {getattr(at, name) for name in at.__struct_fields__ if name not in ("targets", "contradicted")} == {None}
     assert series.cells(run) == [] and series.out_curve(run).total == 0
 
 
@@ -110,6 +111,7 @@ def out_twin(records: list[Availability], t: float, names: int = 5) -> int:
     return sum(not up for up in last.values())
 
 
+@example([(0, 0, True), (1, 0, False), (1, 0, True)], 0, 2)  # out for no time at all
 @given(changes, st.integers(-2, 32), st.integers(1, 12))
 def test_the_out_curve_agrees_with_its_dumb_twin(found: list[tuple[int, int, bool]], from_s: int, length: int) -> None:
     curve, records = curve_of(found)

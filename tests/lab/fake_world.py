@@ -64,6 +64,9 @@ class State:
             case verbs.Cut():
                 if verb.targets.servers == ["s-none"]:
                     return 400, "targets.servers: 's-none' is not a server; it must be s-0000 to s-0099"
+                if self.tweak == "crashes":
+                    print("cellwall: limiter ended unasked (killed by SIGKILL)", file=sys.stderr, flush=True)
+                    os._exit(1)
                 self.fault_on = True
                 self.state = "healthy" if self.tweak == "heals" else "stuck"
                 return CutOn("cut-1", self.servers // 4)

@@ -1,7 +1,7 @@
 """The event for real, at full size: it sticks and is recovered, and its control heals by itself.
 
-Minutes each, so two arms only; the others are played in the simulation (`tests/lab/test_simulation.py`) and for real
-by `make demo`. A run that its own record shows was disturbed is void, and is played again, at most twice.
+Minutes each, so two arms only; the others are played in the simulation (`tests/lab/test_simulation_event.py`) and
+for real by `make demo`. A run that its own record shows was disturbed is void, and is played again, at most twice.
 """
 
 from __future__ import annotations

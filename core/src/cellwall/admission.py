@@ -25,6 +25,7 @@ class Admission:
 
     Processor sharing: every admitted request is in service and pages go round robin.
     fifo / lifo: at most ``policy.concurrency`` in service; the oldest / newest waiting one comes next.
+    A lane of its own for administration is outside all of this: such a request never waits and takes nobody's slot.
     Weights scale the slots of a metadata partition: w % of them, rounded up, and none at 0.
     """
 
@@ -117,7 +118,7 @@ class Admission:
                 self._start(next(iter(queue)), freed)
             return
         newest = self._policy.discipline == "lifo"
-        while self._home and len(self._service) < self._policy.concurrency:
+        while self._home and len(self._service) - self._busy.get(ADMIN, 0) < self._policy.concurrency:
             heads = [
                 (queue[head], head, partition)
                 for partition, queue in self._waiting.items()

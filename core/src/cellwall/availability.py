@@ -39,8 +39,11 @@ class OutCurve:
                 continue
             state[record.server] = record.available
             span_s = record.t - self._t[-1]
-            self._area.append(self._area[-1] + (out * span_s if math.isfinite(span_s) else 0.0))
-            out += -1 if record.available else 1
+            before, out = out, out + (-1 if record.available else 1)
+            if span_s == 0.0:  # changes at one instant are one: nobody is out for no time at all
+                self._out[-1] = out
+                continue
+            self._area.append(self._area[-1] + (before * span_s if math.isfinite(span_s) else 0.0))
             self._t.append(record.t)
             self._out.append(out)
 

@@ -34,6 +34,10 @@ from .history import (
 )
 from .spec import WorldSpec
 
+WITNESS_S = (
+    1.0  # witnesses of one instant are written within milliseconds of each other, on a busy machine later (guess)
+)
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The records of one arm, each kind sorted by time. ``world`` and ``spec`` are None if the history has none."""
@@ -122,6 +126,8 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
     ``t0_s`` is the removal of the trigger as its receipt says: the last cut's "off", and only if every cut
     is off. ``stuck_end_s``: the pause or the end of the phase "stuck", whichever came first.
     ``capacity_s``: the first work on capacity after the pause. ``targets``: the servers cut.
+    ``contradicted``: instants (by name) whose witnesses lie more than WITNESS_S apart. The first is named all the
+    same, but a window that begins or ends there shows nothing: it would move with the loss of a witness.
     """
 
     start_s: float | None
@@ -135,6 +141,7 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
     resume_s: float | None
     end_s: float | None
     targets: frozenset[str]
+    contradicted: frozenset[str]
 
 
 def moments(run: Run) -> Moments:
@@ -144,19 +151,22 @@ def moments(run: Run) -> Moments:
     offs = {f.id: f.t for f in reversed(cuts) if f.state == "off"}
     phase = {p.name: p.t for p in reversed(run.phases)}  # the first of each name
     # Three witnesses for the pause and the resume: losing one kind of record must not move a window.
-    pause_s = _first(
-        [f.t for f in run.faults if f.fault == "pause" and f.state == "on"]
-        + [s.t for s in run.steps if s.step == "pause" and s.outcome == "done" and not s.skipped]
-        + [p.t for p in run.phases if p.name == "paused"]
-    )
-    resume_s = capacity_s = None
+    pause = [
+        _first(f.t for f in run.faults if f.fault == "pause" and f.state == "on"),
+        _first(s.t for s in run.steps if s.step == "pause" and s.outcome == "done" and not s.skipped),
+        _first(p.t for p in run.phases if p.name == "paused"),
+    ]
+    resume: list[float | None] = []
+    pause_s, capacity_s = _first(pause), None
     if pause_s is not None:
-        resume_s = _first(
-            [f.t for f in run.faults if f.fault == "pause" and f.state == "off"]
-            + [s.t for s in run.steps if s.step == "resume" and s.outcome == "done" and not s.skipped]
-            + [p.t for p in run.phases if p.name == "re-entry"],
-            after_s=pause_s,
-        )
+        resume = [
+            _first((f.t for f in run.faults if f.fault == "pause" and f.state == "off"), pause_s),
+            _first(
+                (s.t for s in run.steps if s.step == "resume" and s.outcome == "done" and not s.skipped),
+                pause_s,
+            ),
+            _first((p.t for p in run.phases if p.name == "re-entry"), pause_s),
+        ]
         capacity_s = _first(
             [s.t for s in run.steps if s.step == "add-capacity" and not s.skipped]
             + [p.t for p in run.phases if p.name == "capacity"],
@@ -168,12 +178,15 @@ def moments(run: Run) -> Moments:
         cut_on_s=min(ons.values()) if ons else None,
         t0_s=max(offs.values()) if ons and ons.keys() == offs.keys() else None,
         stuck_s=phase.get("stuck"),
-        stuck_end_s=_first([x for x in (pause_s, _phase_end(run.phases, "stuck")) if x is not None]),
+        stuck_end_s=_first([pause_s, _phase_end(run.phases, "stuck")]),
         pause_s=pause_s,
         capacity_s=capacity_s,
-        resume_s=resume_s,
+        resume_s=_first(resume),
         end_s=phase.get("end"),
         targets=frozenset(server for f in cuts for server in f.targets),
+        contradicted=frozenset(
+            name for name, witnesses in (("pause_s", pause), ("resume_s", resume)) if _apart_s(witnesses) > WITNESS_S
+        ),
     )
 
 
@@ -196,5 +209,10 @@ def _phase_end(phases: Sequence[Phase], name: str) -> float | None:
     return None
 
 
-def _first(times: Iterable[float], after_s: float | None = None) -> float | None:
-    return min((t for t in times if after_s is None or t >= after_s), default=None)
+def _first(times: Iterable[float | None], after_s: float | None = None) -> float | None:
+    return min((t for t in times if t is not None and (after_s is None or t >= after_s)), default=None)
+
+
+def _apart_s(witnesses: Iterable[float | None]) -> float:
+    seen = [t for t in witnesses if t is not None]
+    return max(seen) - min(seen) if seen else 0.0

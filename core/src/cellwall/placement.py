@@ -247,10 +247,10 @@ def assignments(layout: Layout) -> Iterator[tuple[int, Assignment]]:
         for index, triples in table.replicas.items():
             for number, (a, b, c) in enumerate(triples):
                 lo, hi = hash_slice(number, len(triples))
-                peers = (names[a], names[b], names[c])
-                for replica, server in enumerate((a, b, c)):
-                    others = peers[:replica] + peers[replica + 1 :]
-                    yield server, Assignment(table.info.id, index, number, lo, hi, replica, 1, 1, others)
+                x, y, z = names[a], names[b], names[c]
+                yield a, Assignment(table.info.id, index, number, lo, hi, 0, 1, 1, (y, z))
+                yield b, Assignment(table.info.id, index, number, lo, hi, 1, 1, 1, (x, z))
+                yield c, Assignment(table.info.id, index, number, lo, hi, 2, 1, 1, (x, y))
 
 
 def server_tables(layout: Layout) -> list[set[int]]:

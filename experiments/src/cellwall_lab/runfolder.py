@@ -7,8 +7,10 @@ that neither a kill nor a full disk leaves half of one.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,11 +111,13 @@ class RunFolder:
         versions: dict[str, str] | None = None,
         calibration: dict[str, float] | None = None,
     ) -> Verdict:
-        """Replace these arms' verdicts; the run's outcome follows. Figures that are not given stay as they are."""
-        old = self.verdict()
-        known = {arm.name: arm for arm in old.arms} | {arm.name: arm for arm in arms}
-        new = verdicts.conclude(old, list(known.values()), versions or old.versions, calibration or old.calibration)
-        self.write(new)
+        """Replace these arms' verdicts; the run's outcome follows. Figures that are not given stay as they are.
+        Arms that run side by side do so one after the other: each keeps what the others have written."""
+        with _locked(self.path):
+            old = self.verdict()
+            known = {arm.name: arm for arm in old.arms} | {arm.name: arm for arm in arms}
+            new = verdicts.conclude(old, list(known.values()), versions or old.versions, calibration or old.calibration)
+            self.write(new)
         return new
 
 
@@ -146,6 +150,20 @@ def dump(document: dict[str, Any]) -> str:
 def write_verdict(path: Path, verdict: Verdict) -> None:
     """Replace a run folder's verdict.json in one step."""
     _write(path / VERDICT, verdicts.encode(verdict))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Nobody else holds this lock of the folder meanwhile; it leaves no file, and ends with its process."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise Refused(f"run folder: {folder} cannot be read ({error.strerror})") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,13 +1,15 @@
-"""Runs an experiment's arms, one Chaos Toolkit process after the other, and concludes the verdict.
+"""Runs an experiment's arms, one Chaos Toolkit process each, and concludes the verdict.
 
-Decides the order and what counts: an arm's process that ends badly without saying why makes that arm
-unknown, whatever else is there, because Chaos Toolkit's own exit status cannot be trusted (research 02
-§1.3). Never judges. Invariant: SIGINT, SIGTERM and any error leave verdict.json complete and no child alive.
+Decides the order and what counts. Arms run one after the other, but for those of a simulation, which share no
+clock: several at once. An arm's process that ends badly without saying why makes that arm unknown, whatever
+else is there, because Chaos Toolkit's own exit status cannot be trusted (research 02 §1.3). Never judges.
+Invariant: SIGINT, SIGTERM and any error leave verdict.json complete and no child alive.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from cellwall.errors import CellwallError, Refused
 from cellwall.verdict import Verdict
 
 from . import children, judging
+from .backends.config import SIDE_BY_SIDE
 from .experiment import ArmRun
 from .progress import Progress
 from .runfolder import EXPERIMENT, JOURNAL, LOGS, REFUSED, RunFolder, short
@@ -36,14 +39,25 @@ class Interrupted(BaseException):
 
 def run(folder: RunFolder, runs: list[ArmRun], progress: Progress) -> Verdict:
     """Run these arms in order. The verdict is complete after each of them."""
+    at_once = (os.cpu_count() or 1) if folder.info.backend in SIDE_BY_SIDE else 1
+    running: dict[str, subprocess.Popen[bytes]] = {}
     with _signals():
-        for arm_run in runs:
-            try:
-                _run_arm(folder, arm_run, progress)
-            except Interrupted as signal_name:
-                _void(folder, arm_run.arm, f"interrupted by {signal_name}")
-                progress.end(f"interrupted by {signal_name}; nothing is left running")
-                raise
+        try:
+            for number, arm_run in enumerate(runs):
+                for ahead in runs[number : number + at_once]:
+                    if ahead.arm not in running:
+                        running[ahead.arm] = _start(folder, ahead.arm)
+                _follow(folder, arm_run, running[arm_run.arm], progress)
+                del running[arm_run.arm]
+        except Interrupted as signal_name:
+            for arm, process in running.items():
+                children.end(process, END_S)
+                _void(folder, arm, f"interrupted by {signal_name}")
+            progress.end(f"interrupted by {signal_name}; nothing is left running")
+            raise
+        finally:
+            for process in running.values():
+                children.end(process, END_S)
     return conclude(folder)
 
 
@@ -88,19 +102,21 @@ def command(folder: RunFolder, arm: str) -> list[str]:
     ]
 
 
-def _run_arm(folder: RunFolder, arm_run: ArmRun, progress: Progress) -> None:
-    arm = arm_run.arm
+def _start(folder: RunFolder, arm: str) -> subprocess.Popen[bytes]:
     logs = folder.arm(arm) / LOGS
     logs.mkdir(parents=True, exist_ok=True)
-    progress.begin(arm_run, folder.info.backend, short(folder.socket(arm)))
     with (logs / "chaos.out").open("wb") as out:
-        process = children.start(command(folder, arm), stdout=out, stderr=subprocess.STDOUT)
-    try:
-        while process.poll() is None:
-            progress.tick()
-            time.sleep(POLL_S)
-    finally:
-        status = children.end(process, END_S)
+        return children.start(command(folder, arm), stdout=out, stderr=subprocess.STDOUT)
+
+
+def _follow(folder: RunFolder, arm_run: ArmRun, process: subprocess.Popen[bytes], progress: Progress) -> None:
+    """Show an arm until it ends, and see to it that its end counts for what it is."""
+    arm, chaos_log = arm_run.arm, folder.arm(arm_run.arm) / LOGS / "chaos.out"
+    progress.begin(arm_run, folder.info.backend, short(folder.socket(arm)))
+    while process.poll() is None:
+        progress.tick()
+        time.sleep(POLL_S)
+    status = children.end(process, END_S)
     refused = folder.arm(arm) / REFUSED
     if refused.exists():
         progress.end("refused")
@@ -108,11 +124,9 @@ def _run_arm(folder: RunFolder, arm_run: ArmRun, progress: Progress) -> None:
     verdict = next(a for a in folder.verdict().arms if a.name == arm)
     # Chaos Toolkit's crash writes no journal and calls no control; a control's own crash is swallowed.
     if verdict.outcome == "held" and (status != 0 or not (folder.arm(arm) / JOURNAL).exists()):
-        _void(folder, arm, f"chaos run ended with {children.exit_text(status)}; see {logs / 'chaos.out'}")
+        _void(folder, arm, f"chaos run ended with {children.exit_text(status)}; see {chaos_log}")
     elif not verdict.claims:
-        _void(
-            folder, arm, f"chaos run ended with {children.exit_text(status)}, nothing judged; see {logs / 'chaos.out'}"
-        )
+        _void(folder, arm, f"chaos run ended with {children.exit_text(status)}, nothing judged; see {chaos_log}")
     verdict = next(a for a in folder.verdict().arms if a.name == arm)
     progress.end(verdict.outcome)
 

@@ -70,12 +70,17 @@ class World:
         except CellwallError as error:
             trouble = f"the world did not stop in order: {error}"
         status = self._end(EXIT_S)
-        return trouble or ("" if status == 0 else f"the world ended with {children.exit_text(status)}: {self._said()}")
+        return "; ".join(text for text in (trouble, self._ended(status) if status else "") if text)
 
-    def abort(self) -> None:
-        """End the world now, without an audit. `Stop` would queue behind a verb in hand; a signal does not."""
-        if self._process is not None:
-            children.end(self._process, EXIT_S)
+    def abort(self) -> str:
+        """End the world now, without an audit. `Stop` would queue behind a verb in hand; a signal does not.
+        Returns why it had ended, or had begun to, by itself; nothing if it had not."""
+        if self._process is None:
+            return ""
+        before = self._process.poll()
+        status = children.end(self._process, EXIT_S)
+        # Killed by a signal only now: the signal was ours.
+        return self._ended(status) if before or status > 0 else ""
 
     def _end(self, grace_s: float) -> int:
         assert self._process is not None
@@ -95,6 +100,9 @@ class World:
             if time.monotonic() > give_up:
                 raise Unavailable(f"{self._module} was not ready within {READY_S:.0f} s: {self._said()}")
             time.sleep(POLL_S)
+
+    def _ended(self, status: int) -> str:
+        return f"the world ended with {children.exit_text(status)}: {self._said()}"
 
     def _said(self) -> str:
         """The last line of the backend's stderr, without the name that it begins with."""

@@ -52,7 +52,7 @@ class Wait(_Verb, frozen=True, kw_only=True):
     """Let time pass: for so long, or until a condition holds, but no longer than the deadline.
 
     clean: nobody out, no fault on, for one renewal period. faults-off: no fault on. recovered: at most
-    0.5 % of servers out and 0.5 % of requests failed over the last 5 s. stuck: more than 30 % out and no
+    0.5 % of servers out and 0.5 % of requests failed over the last 2 s. stuck: more than 30 % out and no
     fault on."""
 
     for_s: float | None = None

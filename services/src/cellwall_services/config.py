@@ -18,7 +18,8 @@ from cellwall.spec import MetadataPolicy, RenewalPolicy
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One metadata node. ``renewal_fd`` is an inherited listening socket (its owner may close it from
-    outside: that is a pause); without one the node binds ``renewal_listen`` itself. Addresses are "host:port"."""
+    outside: that is a pause); without one the node binds ``renewal_listen`` itself. Addresses are "host:port".
+    ``sample_every_s``: how often it records what it has in hand."""
 
     node: str
     cell: str
@@ -28,6 +29,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     renewal_fd: int = -1
     policy: MetadataPolicy = MetadataPolicy()
     records: str
+    sample_every_s: float = 1.0
 
 
 class HostConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -4,7 +4,7 @@ One page for both ends, so that neither side builds a path or a body of its own.
 
 Metadata node, renewal listener (one connection per request):
     GET  /membership/{server}        -> 200 JSON `cellwall.model.Membership` | 404
-    POST /confirm/{server}?epoch=N   -> 204                   the server has applied that epoch
+    POST /confirm/{server}?epoch=N   -> 204 | 404             the server has applied that epoch
 Metadata node, admin listener:
     GET  /map/{partition}            -> 200 JSON `PartitionMap`   real work: every membership of the partition
     GET  /version                    -> 200 JSON {"version": n}   rises with every change of assignments

@@ -80,6 +80,8 @@ class Case:
         found: float | None = getattr(self.at, name)
         if found is None:
             raise Unknown(f"the history does not show {_MARKS[name]}")
+        if name in self.at.contradicted:
+            raise Unknown(f"the history's marks of {_MARKS[name]} contradict each other")
         return found
 
     def targets(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from cellwall.errors import Refused
 from cellwall.spec import WorldSpec
 
 BUILT_IN = ("local", "simulation")
+SIDE_BY_SIDE = ("simulation",)  # arms that may run at once: no clock of this machine is in their figures
 REFUSED_STATUS = 3  # a backend's exit status for a world that it refuses
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 

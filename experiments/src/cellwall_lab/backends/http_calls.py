@@ -1,4 +1,9 @@
-"""The world server's calls to services: one request, one deadline, and foreign errors end here."""
+"""The world server's calls to services: one request, one deadline, and foreign errors end here.
+
+aiohttp asks a GET, PUT or DELETE whose connection was lost a second time. Here that falsifies nothing: a loss
+means that a child has died, which ends the world, or that a connection kept open was closed unread; and a map, a
+cut, its end and a weight are what they are however often they are asked for.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ async def start_node(run: Running, cell: str, *, may_end: bool = False) -> Start
         "policy": run.layout.spec.metadata,
         "records": str(run.processes.records / f"{name}.ndjson"),
     }
-    pid = run.processes.service(name, "cellwall_services.metadata", config, fds=(listener.fileno(),), may_end=may_end)
+    fds = (listener.fileno(),)
+    pid = run.processes.service(name, "cellwall_services.metadata", config, fds=fds, may_end=may_end, may_stop=True)
     await answers(run, f"http://{admin}/version", f"{name} to start")
     return StartedNode(name, pid, f"127.0.0.1:{port}", admin)
 
@@ -87,24 +88,25 @@ def start_frontend(run: Running, address: str) -> None:
     run.processes.service("frontend", "cellwall_services.frontend", config)
 
 
-def start_hosts(run: Running, zones: list[str]) -> None:
+async def start_host(run: Running, zone: str) -> None:
+    """Start the storage host of a zone; returns once it answers."""
     spec, fleet = run.layout.spec, run.layout.fleet
-    for zone in zones:
-        name = f"host-{zone}"
-        data = run.processes.folder / "data" / name
-        data.mkdir(parents=True, exist_ok=True)
-        config = {
-            "name": name,
-            "zone": zone,
-            "servers": [server_id(s) for s in range(fleet.servers) if fleet.zone[s] == zone],
-            "listen": run.hosts[name],
-            "map_path": str(run.processes.map_path),
-            "data_dir": str(data),
-            "seed": spec.seed,
-            "renewal": spec.renewal,
-            "records": str(run.processes.records / f"{name}.ndjson"),
-        }
-        run.processes.service(name, "cellwall_services.storage", config)
+    name = f"host-{zone}"
+    data = run.processes.folder / "data" / name
+    data.mkdir(parents=True, exist_ok=True)
+    config = {
+        "name": name,
+        "zone": zone,
+        "servers": [server_id(s) for s in range(fleet.servers) if fleet.zone[s] == zone],
+        "listen": run.hosts[name],
+        "map_path": str(run.processes.map_path),
+        "data_dir": str(data),
+        "seed": spec.seed,
+        "renewal": spec.renewal,
+        "records": str(run.processes.records / f"{name}.ndjson"),
+    }
+    run.processes.service(name, "cellwall_services.storage", config)
+    await answers(run, f"http://{run.hosts[name]}/map-version", f"{name} to start")
 
 
 def start_load(run: Running, frontend: str) -> None:

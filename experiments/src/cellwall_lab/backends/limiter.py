@@ -6,7 +6,7 @@ CPU time per PERIOD_S; what is not used is lost, what was overrun is owed. The w
 accepting, administration and clean-up with the rest, and it holds no code for it.
 
 Never ends a process. Invariant: when the limiter ends, by SIGTERM or because its parent died, everything it
-stopped runs again.
+stopped runs again. SIGKILL alone leaves processes stopped; who started them sees its crash and ends them.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class LocalWorld:
         self._steps = Steps(running, live, self._calls, self._record)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
+        self.crash = ""  # what ended the world unasked
 
     def watch(self, stopped: asyncio.Event) -> None:
         """Follow the records and the children from now on; a crash sets ``stopped``."""
@@ -99,14 +100,15 @@ class LocalWorld:
     # ------------------------------------------------------------ time
 
     async def _follow(self, stopped: asyncio.Event) -> None:
-        while True:
-            for record in self._tail.new():
-                self.live.add(record)
-            if text := self._run.processes.crashed():
-                print(f"cellwall: {text}", file=sys.stderr, flush=True)
-                stopped.set()
-                return
+        while not self.crash:
+            try:
+                for record in self._tail.new():
+                    self.live.add(record)
+                self._run.processes.check()
+            except CellwallError as error:  # a watch that fails watches nobody
+                self.crash = str(error)
             await asyncio.sleep(POLL_S)
+        stopped.set()
 
     async def _wait(self, verb: verbs.Wait) -> verbs.Waited:
         started_s = time.monotonic()
@@ -160,10 +162,13 @@ async def main(config: ArmConfig) -> int:
         world.watch(stopped)
         await world.entered(stopped)
         await set_limits(running, world.live)
-        await serve(world, stopped)
+        if not stopped.is_set():
+            await serve(world, stopped)
     finally:
         await world.close()
-    return 0
+    if world.crash:  # the last line: a run quotes it as the reason why it does not count
+        print(f"cellwall: {world.crash}", file=sys.stderr)
+    return 1 if world.crash else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ child that ends unasked ends the world (`crashed`).
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -72,11 +73,18 @@ class Processes:
         env: dict[str, str] | None = None,
         fds: tuple[int, ...] = (),
         may_end: bool = False,
+        may_stop: bool = False,
     ) -> int:
-        """Start a child; its output goes to logs/NAME.log. Returns its pid. ``may_end``: its end is no crash."""
+        """Start a child; its output goes to logs/NAME.log. Returns its pid. ``may_end``: its end is no crash.
+        ``may_stop``: somebody may stop it, so that only SIGKILL is sure to end it when this process dies."""
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             child = children.start(
-                args, stdout=log, stderr=log, env=None if env is None else {**os.environ, **env}, pass_fds=fds
+                args,
+                stdout=log,
+                stderr=log,
+                env=None if env is None else {**os.environ, **env},
+                pass_fds=fds,
+                death_signal=signal.SIGKILL if may_stop else signal.SIGTERM,
             )
         self._children[name] = child
         if may_end:
@@ -84,12 +92,19 @@ class Processes:
         return child.pid
 
     def service(
-        self, name: str, module: str, config: object, *, fds: tuple[int, ...] = (), may_end: bool = False
+        self,
+        name: str,
+        module: str,
+        config: object,
+        *,
+        fds: tuple[int, ...] = (),
+        may_end: bool = False,
+        may_stop: bool = False,
     ) -> int:
         """Start `python -m MODULE configs/NAME.json`."""
         path = self.folder / "configs" / f"{name}.json"
         write_json(path, config)
-        return self.start(name, [sys.executable, "-m", module, path], fds=fds, may_end=may_end)
+        return self.start(name, [sys.executable, "-m", module, path], fds=fds, may_end=may_end, may_stop=may_stop)
 
     def store(self, name: str) -> str:
         """Start a store on a unix socket, in memory only; returns its URL. Its loss is a lost run, not lost data."""
@@ -127,12 +142,12 @@ class Processes:
         self._expected.update(here)
         for name in here:
             if self._children[name].poll() is None:
-                self._children[name].terminate()
+                children.ask_to_end(self._children[name])
         for name in here:
             children.end(self._children.pop(name), END_GRACE_S)
 
     def end_all(self, first: str = "limiter") -> None:
-        """End everything: the limiter first, so that what it had stopped can end by itself."""
+        """End everything: the limiter first, or it would stop again what is to end."""
         self.end(first)
         self.end(*reversed(list(self._children)))
 

@@ -22,7 +22,7 @@ import msgspec
 from cellwall import history, renewal
 from cellwall.capacity import TYPICAL, Costs, total_cores
 from cellwall.errors import CellwallError, Refused, Unknown
-from cellwall.placement import cell_id, make_layout, server_id
+from cellwall.placement import Layout, cell_id, make_layout, server_id
 from cellwall.spec import WorldSpec
 
 from .. import verbs
@@ -43,12 +43,13 @@ STEP_S = 0.25  # how often a condition is looked at
 class SimulatedWorld:
     """The engine with its customers, and the verbs on them."""
 
-    def __init__(self, config: ArmConfig, costs: Costs) -> None:
+    def __init__(self, config: ArmConfig, costs: Costs, layout: Layout | None = None) -> None:
+        """``layout``: the spec's own, if somebody has made it already."""
         spec = config.spec
         self._config, self._spec, self._costs = config, spec, costs
         self._loop = Loop()
         self._records: list[history.Record] = []
-        layout = self._layout = make_layout(spec, self._rng)
+        layout = self._layout = layout or make_layout(spec, self._rng)
         self._cores = total_cores(spec, layout.fleet, costs)
         self._cells = {cell_id(c): self._make_cell(cell_id(c)) for c in range(spec.cells)}
         names = [server_id(s) for s in range(layout.fleet.servers)]

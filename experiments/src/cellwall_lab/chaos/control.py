@@ -99,7 +99,9 @@ def after_experiment_control(context: Any, configuration: Any, state: Any, **_: 
     trouble = session.trouble or _trouble(state)
     try:
         if trouble:
-            session.world.abort()
+            # A verb that failed may be no more than the echo of a crash, and the crash is what the user asks about.
+            ended = session.world.abort()
+            trouble = f"{trouble}; {ended}" if ended else trouble
         else:
             session.world.mark("end")
             trouble = session.world.stop()

@@ -3,6 +3,9 @@
 Decides which node is asked (the owner with the fewest of our own requests outstanding, design §2) and
 what its failures mean. Never called within a customer's request. Every error leaves here as
 `Unavailable` (nothing happened) or `Unknown` (a time-out or a lost connection).
+
+aiohttp asks a GET whose connection was lost a second time, within the same deadline. Here that falsifies
+nothing: these requests only read, and no claim counts them (what counts is an operator's step).
 """
 
 from __future__ import annotations

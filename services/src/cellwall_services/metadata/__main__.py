@@ -83,7 +83,7 @@ async def run(settings: config.NodeConfig) -> None:
             accept(listener, renewals),
             engine.run(),
             recorder.run(),
-            sample_node(node, recorder),
+            sample_node(node, recorder, settings.sample_every_s),
             sample_vitals(recorder, settings.node),
         )
     ]

@@ -20,6 +20,7 @@ from cellwall.errors import CellwallError, Refused, Unavailable
 from cellwall.spec import MetadataPolicy
 
 from ..config import NodeConfig
+from ..once import once
 from ..records import Recorder
 from ..wire import Join, Joined, MembershipStatistics, TableChange
 from . import store as keys
@@ -112,13 +113,15 @@ class Node:
         return response
 
     async def _confirm(self, request: web.Request) -> web.Response:
-        epoch = request.query.get("epoch", "")
+        server, epoch = request.match_info["server"], request.query.get("epoch", "")
         if not epoch.isdecimal():
             return _error(400, f"epoch: {epoch!r} is not a number")
         try:
-            await self._store.execute([keys.write_confirmed(request.match_info["server"], int(epoch))])
+            (known,) = await self._store.execute([keys.write_confirmed(server, int(epoch))])
         except Unavailable as error:
             return _error(503, str(error))
+        if not known:
+            return _error(404, f"no server {server} in {self._config.cell}")
         return _closing(web.Response(status=204))
 
     # ------------------------------------------------------------ administration
@@ -215,7 +218,8 @@ async def take_over(join: Join) -> Joined:
 
     Stops at the first that fails: a node that knows half of what it should serve must serve nothing."""
     took_s: list[float] = []
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector, middlewares=(once,)) as session:
         for partition in join.partitions:
             started_s = time.monotonic()
             try:
@@ -234,7 +238,7 @@ async def take_over(join: Join) -> Joined:
     return Joined("done", took_s)
 
 
-async def sample_node(node: Node, recorder: Recorder, every_s: float = 1.0) -> None:
+async def sample_node(node: Node, recorder: Recorder, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
         recorder.add(node.sample())

@@ -89,8 +89,17 @@ def if_unchanged(epochs: dict[str, int], commands: Sequence[Command]) -> Command
     return ("EVAL", _IF_UNCHANGED, len(keys), *keys, *epochs.values(), *words)
 
 
+# A server that is not here must not come into being by its confirmation.
+_IF_KNOWN = """
+if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'confirmed', ARGV[1])
+return 1
+"""
+
+
 def write_confirmed(server: str, epoch: int) -> Command:
-    return ("HSET", f"server:{server}", "confirmed", epoch)
+    """Answers 1, or 0 where no such server is known."""
+    return ("EVAL", _IF_KNOWN, 1, f"server:{server}", epoch)
 
 
 class Store:

@@ -4,8 +4,8 @@ Decides how a call is made and what its failure means; never when to call or wha
 Invariant: nothing of aiohttp's errors gets past this page. `Unknown` is a time-out, `Unavailable` an
 address that did not answer, `Refused` an answer that makes no sense.
 
-Every call has a connection of its own: a pooled one would survive a pause of the metadata service and
-carry renewals past it (design §2).
+Every call has a connection of its own and is made once: a pooled one would survive a pause of the metadata
+service and carry renewals past it (design §2), and a second one would be a renewal that nobody recorded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from yarl import URL
 from cellwall.errors import Refused, Unavailable, Unknown
 from cellwall.model import CellEntry, NodeId, ServerId
 
+from ..once import once
 from ..wire import Export, Exported
 
 _exports = msgspec.msgpack.Encoder()
@@ -47,6 +48,7 @@ class Calls:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             auto_decompress=False,
+            middlewares=(once,),
         )
         self._outstanding: Counter[NodeId] = Counter()
 
