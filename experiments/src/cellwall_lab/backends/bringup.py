@@ -77,10 +77,10 @@ async def _build(run: Running) -> None:
     starting = asyncio.gather(*(start_node(run, cell) for cell in names))
     zones = sorted(set(run.layout.fleet.zone))
     run.hosts = {f"host-{zone}": f"127.0.0.1:{free_port()}" for zone in zones}
-    frontend = f"127.0.0.1:{free_port()}"
+    run.frontend = f"127.0.0.1:{free_port()}"
     start_hosts(run, zones)
     run.control(rps=0.0)
-    start_load(run, frontend)
+    start_load(run, run.frontend)
     await until(run, lambda: processes.poll("loader") is not None, "the stores to be filled")
     if processes.poll("loader") != 0:
         raise Unavailable(f"loader: {processes.log_tail('loader')}")
@@ -93,8 +93,8 @@ async def _build(run: Running) -> None:
         await calibrator.sit()
     run.map = first_map(run, nodes)
     processes.publish(run.map)
-    start_frontend(run, frontend)
-    await answers(run, f"http://{frontend}/ready", "the front end to load its map")
+    start_frontend(run, run.frontend)
+    await answers(run, f"http://{run.frontend}/ready", "the front end to load its map")
     if calibrator is not None:
         await calibrator.sit()
         run.alone = calibrator.result()

@@ -24,6 +24,8 @@ from . import tail
 from .bringup import bring_up, set_limits
 from .config import REFUSED_STATUS, ArmConfig
 from .cuts import Cuts
+from .fleet_view import fleet_state
+from .fleet_watch import FleetWatch
 from .http_calls import Calls
 from .live import Live
 from .machine import sample_host
@@ -48,6 +50,8 @@ class LocalWorld:
         self._calls = Calls()
         self._cuts = Cuts(running, self._calls, self._record)
         self._steps = Steps(running, live, self._calls, self._record)
+        self._watch = FleetWatch(running, self._calls)
+        self._rows = running.layout.rows()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -75,6 +79,8 @@ class LocalWorld:
                 return self.live.window(time.time(), verb.last_s)
             case verbs.Faults():
                 return list(self.live.faults.values())
+            case verbs.Fleet():
+                return await self._fleet()
             case verbs.MarkPhase():
                 self._record(history.Phase(t=time.time(), name=verb.name))
             case verbs.Skip():
@@ -138,6 +144,13 @@ class LocalWorld:
             print(f"cellwall: load {text}: {self._run.processes.log_tail('load')}", file=sys.stderr, flush=True)
 
     # ------------------------------------------------------------ inside
+
+    async def _fleet(self) -> verbs.FleetState:
+        cells, tables = await self._watch.look()
+        name = self._run.config.name or self._run.config.arm
+        return fleet_state(
+            name=name, spec=self._spec, rows=self._rows, live=self.live, now_s=time.time(), cells=cells, tables=tables
+        )
 
     def _record(self, record: history.Record) -> None:
         # Told to `live` here and not by `_follow`, so that the next verb sees it.

@@ -30,6 +30,7 @@ from . import tail
 from .calibrate import costs_of
 from .config import REFUSED_STATUS, ArmConfig
 from .engine import Cell, Loop, Node, Servers
+from .fleet_view import CellFacts, fleet_state
 from .live import Live
 from .server import enter, serve
 from .simulated_customers import Customers
@@ -102,6 +103,8 @@ class SimulatedWorld:
                 return self._live.window(self._loop.now_s, verb.last_s)
             case verbs.Faults():
                 return list(self._live.faults.values())
+            case verbs.Fleet():
+                return self._fleet()
             case verbs.MarkPhase():
                 self._emit(history.Phase(t=self._loop.now_s, name=verb.name))
             case verbs.Skip():
@@ -208,6 +211,17 @@ class SimulatedWorld:
         return verbs.StepResult("done", 0.0)
 
     # ------------------------------------------------------------ inside
+
+    def _fleet(self) -> verbs.FleetState:
+        """Without retrieval times: a simulated node keeps no statistics."""
+        cells = {
+            name: CellFacts(nodes=len(cell.nodes), limit_cores=sum(n.cores for n in cell.nodes), paused=cell.paused)
+            for name, cell in self._cells.items()
+        }
+        rows, name = self._layout.rows(), self._config.name or self._config.arm
+        return fleet_state(
+            name=name, spec=self._spec, rows=rows, live=self._live, now_s=self._loop.now_s, cells=cells
+        )
 
     def _over_cells(self, step: str, cells: str, act: Callable[[Cell], verbs.StepResult]) -> verbs.StepResult:
         """Carry a step out in one cell after the other, and record each."""
