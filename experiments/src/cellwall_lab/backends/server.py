@@ -23,7 +23,8 @@ from .. import verbs
 from ..runfolder import SOCKET
 from .config import ArmConfig
 
-READS = (verbs.Window, verbs.Faults, verbs.Fleet)
+# Reads, and what customers do: indexes are added through the front end, for minutes perhaps, and change no process.
+UNLOCKED = (verbs.Window, verbs.Faults, verbs.Fleet, verbs.Trace, verbs.GrowIndexes)
 STOP = "stop"
 
 
