@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
-from cellwall.history import Step
+from cellwall.history import Availability, Renewal, Step
 
 from .answers import CellView as CellView
 from .answers import CellWindow as CellWindow
@@ -153,6 +153,21 @@ class Skip(_Verb, frozen=True, kw_only=True):
         return Step(t=now_s, step=self.step, cell=self.cell, outcome="refused", reason=self.reason, skipped=True)
 
 
+class GrowIndexes(_Verb, frozen=True, kw_only=True):
+    """Add ``count`` global secondary indexes to each of the chosen tables (a number: so many of the largest; names:
+    "customer/table"), as their customers would, and see them ACTIVE."""
+
+    tables: int | list[str] = 1
+    count: int = 1
+    deadline_s: float = 120.0
+
+
+class Trace(_Verb, frozen=True, kw_only=True):
+    """What a server remembers of its renewals, oldest first."""
+
+    server: str
+
+
 class Stop(_Verb, frozen=True, kw_only=True):
     """Stop the load, read every acknowledged key again, end every process, close the history."""
 
@@ -174,6 +189,8 @@ VERBS: dict[str, tuple[type[_Verb], object]] = {
     "fleet": (Fleet, FleetState),
     "phase": (MarkPhase, None),
     "skip": (Skip, None),
+    "grow-indexes": (GrowIndexes, StepResult),
+    "trace": (Trace, list[Renewal | Availability]),
     "stop": (Stop, None),
 }
 _PATHS = {kind: (path, answer) for path, (kind, answer) in VERBS.items()}

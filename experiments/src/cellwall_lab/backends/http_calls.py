@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -19,11 +20,22 @@ class Calls:
     async def close(self) -> None:
         await self._http.close()
 
-    async def ask(self, method: str, url: str, body: bytes, timeout_s: float, *, decode: bool = True) -> Any:
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        timeout_s: float,
+        *,
+        decode: bool = True,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """One request with one deadline. Foreign errors end here."""
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._http.request(method, f"http://{url}", data=body or None, timeout=timeout) as response:
+            async with self._http.request(
+                method, f"http://{url}", data=body or None, timeout=timeout, headers=headers
+            ) as response:
                 data = await response.read()
                 if response.status >= 400:
                     raise Refused(f"{method} {url}: {response.status} {data[:200].decode(errors='replace')}")

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cellwall import history
 from cellwall.errors import CellwallError, Refused
 from cellwall.placement import server_id
@@ -27,6 +29,7 @@ from .cuts import Cuts
 from .fleet_view import fleet_state
 from .fleet_watch import FleetWatch
 from .http_calls import Calls
+from .indexes import grow
 from .live import Live
 from .machine import sample_host
 from .recorder import WORLD_FILE
@@ -35,6 +38,7 @@ from .server import enter, serve
 from .steps import Steps
 
 POLL_S = 0.1
+TRACE_S = 5.0  # guess: a storage host is slow at most while it re-replicates
 LOAD_END_S = 45.0  # the audit's own bound is 30 s
 ENTRY_PERIODS = 3  # guess: the waves of a first start last under one period when the machine is quiet
 
@@ -81,6 +85,10 @@ class LocalWorld:
                 return list(self.live.faults.values())
             case verbs.Fleet():
                 return await self._fleet()
+            case verbs.Trace():
+                return await self._trace(verb.server)
+            case verbs.GrowIndexes():
+                return await self._grow_indexes(verb)
             case verbs.MarkPhase():
                 self._record(history.Phase(t=time.time(), name=verb.name))
             case verbs.Skip():
@@ -144,6 +152,19 @@ class LocalWorld:
             print(f"cellwall: load {text}: {self._run.processes.log_tail('load')}", file=sys.stderr, flush=True)
 
     # ------------------------------------------------------------ inside
+
+    async def _trace(self, server: str) -> Any:
+        entry = self._run.map.servers.get(server)
+        if entry is None:
+            raise Refused(f"trace.server: no server {server}")
+        return await self._calls.ask("GET", f"{entry.address}/servers/{server}/trace", b"", TRACE_S)
+
+    async def _grow_indexes(self, verb: verbs.GrowIndexes) -> verbs.StepResult:
+        now_s = time.time()
+        result = await grow(verb, self._run.layout.tables, self._run.frontend, self._calls)
+        step = history.Step(t=now_s, step="grow-indexes", cell="*", outcome=result.outcome, took_s=result.took_s)
+        self._record(msgspec.structs.replace(step, reason=result.reason))
+        return result
 
     async def _fleet(self) -> verbs.FleetState:
         cells, tables = await self._watch.look()

@@ -2,7 +2,7 @@
 
 Decides how a verb's outcome becomes a status code (`answer`, which the live page's door uses too); knows
 no backend. One verb at a time changes the world, whichever door it came in by (`OneAtATime`), while those
-that only read never wait.
+that only read, or act as customers do, never wait.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class OneAtATime:
         self._world, self._lock = world, asyncio.Lock()
 
     async def carry_out(self, verb: Any) -> Any:
-        async with contextlib.nullcontext() if isinstance(verb, READS) else self._lock:
+        async with contextlib.nullcontext() if isinstance(verb, UNLOCKED) else self._lock:
             return await self._world.carry_out(verb)
 
 

@@ -113,6 +113,8 @@ class SimulatedWorld:
                 self._customers.set_rate(0.0)
                 if verb.audit:
                     self._customers.audit()
+            case verbs.GrowIndexes():
+                raise Refused("grow-indexes: simulated memberships do not grow; it must be --backend local")
             case _:
                 raise Refused(f"{type(verb).__name__}: no such verb here")
         return None
@@ -219,9 +221,7 @@ class SimulatedWorld:
             for name, cell in self._cells.items()
         }
         rows, name = self._layout.rows(), self._config.name or self._config.arm
-        return fleet_state(
-            name=name, spec=self._spec, rows=rows, live=self._live, now_s=self._loop.now_s, cells=cells
-        )
+        return fleet_state(name=name, spec=self._spec, rows=rows, live=self._live, now_s=self._loop.now_s, cells=cells)
 
     def _over_cells(self, step: str, cells: str, act: Callable[[Cell], verbs.StepResult]) -> verbs.StepResult:
         """Carry a step out in one cell after the other, and record each."""
