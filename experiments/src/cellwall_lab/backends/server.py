@@ -1,7 +1,7 @@
 """The world server's door: verbs over HTTP on a unix socket, carried out by a backend's `World`.
 
-Decides how a verb's outcome becomes a status code (`answer`, which the live page's door uses too); knows
-no backend. One verb at a time changes the world, whichever door it came in by (`OneAtATime`), while those
+Decides how a verb's outcome becomes a status code (`answer` and `failed`, which the live page's door uses
+too); knows no backend. One verb at a time changes the world, whichever door it came in by (`OneAtATime`), while those
 that only read, or act as customers do, never wait.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
-from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
+from cellwall.errors import CellwallError, Refused, Unavailable
 
 from .. import verbs
 from ..runfolder import SOCKET
@@ -46,7 +46,7 @@ class OneAtATime:
 
 
 async def answer(world: World, name: str, body: bytes, offered: Collection[str] = verbs.VERBS) -> web.Response:
-    """Carry out the verb of that name, if this door offers it: the one translation of outcomes to statuses."""
+    """Carry out the verb of that name, if this door offers it."""
     if name not in offered:
         return _error(404, f"no verb {name!r}; there are {', '.join(offered)}")
     try:
@@ -54,12 +54,14 @@ async def answer(world: World, name: str, body: bytes, offered: Collection[str] 
         return web.Response(body=msgspec.json.encode(await world.carry_out(verb)), content_type="application/json")
     except msgspec.DecodeError as error:
         return _error(400, f"{name}: {error}")
-    except Refused as error:
-        return _error(400, str(error))
-    except Unavailable as error:
-        return _error(409, str(error))
-    except (Unknown, CellwallError) as error:
-        return _error(504, str(error))
+    except CellwallError as error:
+        return failed(error)
+
+
+def failed(error: CellwallError) -> web.Response:
+    """The one translation of an outcome that is not "done" to a status."""
+    status = 400 if isinstance(error, Refused) else 409 if isinstance(error, Unavailable) else 504
+    return _error(status, str(error))
 
 
 def make_app(world: World, stopped: asyncio.Event) -> web.Application:
@@ -92,12 +94,11 @@ def enter(config: ArmConfig) -> ArmConfig:
     return msgspec.structs.replace(config, calibration=calibration, out=str(out))
 
 
-async def serve(world: World, stopped: asyncio.Event) -> None:
+async def serve(world: OneAtATime, stopped: asyncio.Event) -> None:
     """Serve verbs in the working folder (see `enter`) until ``stopped`` is set.
 
     Says "ready" on stdout once the socket accepts."""
-    app = make_app(OneAtATime(world), stopped)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=False, shutdown_timeout=1.0)
+    runner = web.AppRunner(make_app(world, stopped), access_log=None, handler_cancellation=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.UnixSite(runner, SOCKET).start()
