@@ -85,6 +85,16 @@ class State:
         faults = [FaultState("cut-1", "cut", 25, self.now_s + 2.0)] if self.fault_on else []
         return FleetState(self.now_s, self.phase, self.name, 2.0, servers, cells, window, faults, self.tables)
 
+    def trace(self, server):
+        """A good renewal, then three that failed; the first of them took the server out of service."""
+        cell = {"server": server, "cell": "cell-0"}
+        yield history.Renewal(t=-30.0, outcome="done", waited_s=0.9, bytes=350_000, records=1700, **cell)
+        yield history.Renewal(t=-2.0, outcome="unknown", waited_s=2.0, reason="time-out", **cell)
+        yield history.Availability(t=0.0, available=False, reason="time-out", **cell)
+        yield history.Renewal(t=0.3, outcome="unknown", waited_s=2.0, reason="time-out", bytes=4096, **cell)
+        yield history.Renewal(t=2.6, outcome="unknown", waited_s=2.0, reason="time-out", **cell)
+        yield history.Renewal(t=4.9, outcome="refused", waited_s=0.0, reason="unreachable", **cell)
+
     def carry_out(self, verb):
         self.calls.append(verb)
         match verb:
@@ -118,6 +128,11 @@ class State:
                 return self.window()
             case verbs.Fleet():
                 return self.fleet()
+            case verbs.Trace():
+                return list(self.trace(verb.server))
+            case verbs.GrowIndexes():
+                count = verb.count * (verb.tables if isinstance(verb.tables, int) else len(verb.tables))
+                return StepResult("done", 1.0, f"{count} of {count} indexes ACTIVE")
             case verbs.Faults():
                 if self.tweak == "rollback-raises" and self.phase == "watch":
                     return 504, "faults: no answer"

@@ -96,7 +96,8 @@ class CellView(msgspec.Struct, frozen=True):
 
 
 class FleetState(msgspec.Struct, frozen=True):
-    """Everything there is to see of a running world. ``tables_in_flight``: as the front end tells them."""
+    """Everything there is to see of a running world. ``tables_in_flight``: changes of tables under way, as the
+    front end tells them (`wire.Workflow`)."""
 
     now_s: float
     phase: str

@@ -36,7 +36,7 @@ class Interrupted(BaseException):
 
 def run(folder: RunFolder, runs: list[ArmRun], progress: Progress) -> Verdict:
     """Run these arms in order. The verdict is complete after each of them."""
-    with _signals():
+    with signals():
         for arm_run in runs:
             try:
                 _run_arm(folder, arm_run, progress)
@@ -123,8 +123,8 @@ def _void(folder: RunFolder, arm: str, reason: str) -> None:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the run in order; later ones do not disturb that."""
+def signals() -> Iterator[None]:
+    """The first SIGINT or SIGTERM raises `Interrupted`, to end in order; later ones do not disturb that."""
 
     def leave(signum: int, _frame: FrameType | None) -> None:
         for other in (signal.SIGINT, signal.SIGTERM):

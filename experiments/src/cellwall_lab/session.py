@@ -30,7 +30,15 @@ class World:
     """The world server of one arm."""
 
     def __init__(
-        self, run: ArmRun, backend: str, folder: Path, calibration: Path | None = None, *, force: bool = False
+        self,
+        run: ArmRun,
+        backend: str,
+        folder: Path,
+        calibration: Path | None = None,
+        *,
+        force: bool = False,
+        name: str = "",
+        page_port: int | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.socket = short(self.folder / SOCKET)
@@ -43,6 +51,8 @@ class World:
             out=str(self.folder),
             calibration=None if calibration is None else str(calibration),
             force=force,
+            name=name,
+            page_port=page_port,
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,10 +82,16 @@ class World:
         status = self._end(EXIT_S)
         return trouble or ("" if status == 0 else f"the world ended with {children.exit_text(status)}: {self._said()}")
 
-    def abort(self) -> None:
+    def abort(self, grace_s: float = EXIT_S) -> None:
         """End the world now, without an audit. `Stop` would queue behind a verb in hand; a signal does not."""
         if self._process is not None:
-            children.end(self._process, EXIT_S)
+            children.end(self._process, grace_s)
+
+    def trouble(self) -> str:
+        """Why the world ended by itself; nothing while it runs."""
+        assert self._process is not None
+        status = self._process.poll()
+        return "" if status is None else f"ended with {children.exit_text(status)}: {self._said()}"
 
     def _end(self, grace_s: float) -> int:
         assert self._process is not None

@@ -58,7 +58,7 @@ class FleetWatch:
         return newest(await asyncio.gather(*(self._ask(f"{node}/statistics", {}) for node in nodes)))
 
     async def _in_flight(self) -> list[dict[str, Any]]:
-        found = await self._ask(f"{self._run.frontend}/tables-in-flight", [])
+        found = await self._ask(f"{self._run.frontend}/workflows", [])
         return found if isinstance(found, list) else []
 
     async def _ask(self, url: str, otherwise: Any) -> Any:

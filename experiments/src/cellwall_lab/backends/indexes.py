@@ -61,9 +61,7 @@ def new_name(taken: Sequence[str]) -> str:
     return f"{STEM}-{number}"
 
 
-async def grow(
-    verb: verbs.GrowIndexes, placed: Sequence[PlacedTable], frontend: str, calls: Calls
-) -> verbs.StepResult:
+async def grow(verb: verbs.GrowIndexes, placed: Sequence[PlacedTable], frontend: str, calls: Calls) -> verbs.StepResult:
     """Add the indexes and wait until all are ACTIVE. Unknown: some are not, by the deadline; they may yet be."""
     if verb.count < 1:
         raise Refused(f"grow-indexes.count: {verb.count} is not allowed; it must be >= 1")

@@ -32,7 +32,7 @@ from .config import REFUSED_STATUS, ArmConfig
 from .engine import Cell, Loop, Node, Servers
 from .fleet_view import CellFacts, fleet_state
 from .live import Live
-from .server import enter, serve
+from .server import OneAtATime, enter, serve
 from .simulated_customers import Customers
 from .targets import named_cells, struck, worst
 from .world_record import world_record
@@ -278,7 +278,7 @@ async def main(config: ArmConfig) -> None:
     world = SimulatedWorld(config, TYPICAL if config.calibration is None else costs_of(config.calibration))
     world.start()
     try:
-        await serve(world, stopped)
+        await serve(OneAtATime(world), stopped)
     finally:
         await world.close()
 
