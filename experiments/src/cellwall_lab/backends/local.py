@@ -9,6 +9,7 @@ crashes. Decides what a verb does to the processes; what they are is `processes`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from cellwall.errors import CellwallError, Refused
 from cellwall.placement import server_id
 
 from .. import verbs
+from ..living import page
 from . import tail
 from .bringup import bring_up, set_limits
 from .config import REFUSED_STATUS, ArmConfig
@@ -34,7 +36,7 @@ from .live import Live
 from .machine import sample_host
 from .recorder import WORLD_FILE
 from .running import Running
-from .server import enter, serve
+from .server import OneAtATime, enter, serve
 from .steps import Steps
 
 POLL_S = 0.1
@@ -194,7 +196,11 @@ async def main(config: ArmConfig) -> int:
         world.watch(stopped)
         await world.entered(stopped)
         await set_limits(running, world.live)
-        await serve(world, stopped)
+        shared = OneAtATime(world)
+        async with contextlib.AsyncExitStack() as doors:
+            if config.page_port is not None:
+                await doors.enter_async_context(page.serve(shared, port=config.page_port))
+            await serve(shared, stopped)
     finally:
         await world.close()
     return 0
