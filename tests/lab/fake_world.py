@@ -131,6 +131,8 @@ class State:
             case verbs.Trace():
                 return list(self.trace(verb.server))
             case verbs.GrowIndexes():
+                if self.tweak == "refuses":
+                    return StepResult("refused", 0.1, "no")
                 count = verb.count * (verb.tables if isinstance(verb.tables, int) else len(verb.tables))
                 return StepResult("done", 1.0, f"{count} of {count} indexes ACTIVE")
             case verbs.Faults():

@@ -5,7 +5,9 @@ import json
 import msgspec
 import pytest
 
+from cellwall.errors import Unavailable
 from cellwall_lab import cli, verbs
+from cellwall_lab.chaos import actions
 from cellwall_lab.living import registry
 
 from .fake_world import State, serving
@@ -142,6 +144,15 @@ def test_growing_indexes_tells_the_memberships_before_and_after(world, capsys):
     assert lines[-1] == "grow-indexes: done after 1.0 s: 6 of 6 indexes ACTIVE"
     assert cli.call(["grow-indexes", "--tables", "me/orders, me/parts"]) == 0
     assert verbs.GrowIndexes(tables=["me/orders", "me/parts"]) in world.calls
+
+
+def test_an_experiment_grows_indexes_by_the_same_verb(world, home):
+    configuration = {"cellwall_world": str(home / "world.sock")}
+    assert actions.grow_indexes(configuration, tables=4, count=2)["outcome"] == "done"
+    assert world.calls == [verbs.GrowIndexes(tables=4, count=2)]
+    world.tweak = "refuses"
+    with pytest.raises(Unavailable, match="grow-indexes: refused"):
+        actions.grow_indexes(configuration, tables=["me/orders"])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellwall import history
 from cellwall.capacity import TYPICAL
 from cellwall.errors import Refused
 from cellwall.placement import make_layout
@@ -90,6 +91,40 @@ def test_headroom_is_that_of_the_largest_membership_and_never_an_old_figure():
     # 1.5 periods of 6 s: what nobody got since then says nothing of now.
     assert state.cells["cell-1"].largest_retrieval_s is None
     assert view.headroom(state.cells["cell-1"], 2.0) == "no answer"
+
+
+LAYOUT_ROWS = make_layout(SPEC, Random).rows()
+SERVERS = [row[0] for row in LAYOUT_ROWS]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(SERVERS[:8]), st.booleans()),
+            st.tuples(st.sampled_from(["cut-1", "cut-2"]), st.none() | st.sets(st.sampled_from(SERVERS[:8]))),
+        )
+    )
+)
+def test_every_server_is_in_out_or_cut_and_the_cells_count_them(moves):
+    """Against a dumb twin that keeps two sets."""
+    live = Live(SPEC, {row[0]: (row[1], row[5]) for row in LAYOUT_ROWS}, 30)
+    out, cuts = set(SERVERS), {}
+    for t, (name, what) in enumerate(moves):
+        if isinstance(what, bool):
+            live.add(history.Availability(t=t, server=name, cell="", available=what, reason=f"r{t}"))
+            (out.discard if what else out.add)(name)
+        else:
+            state = "off" if what is None else "on"
+            live.add(history.Fault(t=t, id=name, fault="cut", state=state, targets=sorted(what or ())))
+            cuts[name] = what or set()
+    cells = {c: CellFacts(nodes=1, limit_cores=0.1) for c in ("cell-0", "cell-1")}
+    state = fleet_state(name="w", spec=SPEC, rows=LAYOUT_ROWS, live=live, now_s=float(len(moves)), cells=cells)
+    struck = set().union(*cuts.values())
+    assert {s.id: s.state for s in state.servers} == {
+        s: "in" if s not in out else "cut" if s in struck else "out" for s in SERVERS
+    }
+    for name, cell in state.cells.items():
+        assert cell.out == sum(s.cell == name and s.state != "in" for s in state.servers)
 
 
 @given(

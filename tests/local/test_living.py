@@ -129,6 +129,8 @@ def test_a_walk_from_up_to_ctrl_c(walk):
         records = list(history.decode(file))
     assert {r.step for r in records if isinstance(r, history.Step)} >= {"pause", "resume", "weight", "add-capacity"}
     assert any(isinstance(r, history.Request) and r.outcome == "done" for r in records)
+    drawn = walk.run("report", "run")
+    assert drawn.returncode == 2 and "report.html" in drawn.stdout, drawn.stderr  # nobody claimed anything
     gone = walk.run("watch", "--once")
     assert gone.returncode == 3 and "no world is running" in gone.stderr
 

@@ -22,7 +22,7 @@ from .conftest import GONE_S, READY_S, processes_of, until
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BIN = Path(sys.executable).parent
-# Four placement groups, for four cells; customers enough for the 64 largest tables; CPU enough for nothing to stick.
+# Four placement groups, for four cells; customers enough for the 96 largest tables; CPU enough for nothing to stick.
 SMALL = (
     "fleet.servers=100",
     "fleet.large_records=60",
@@ -155,7 +155,7 @@ def test_every_command_of_the_tutorial_works_as_written(tmp_path: Path) -> None:
                     for word in ("before", "after")
                 )
                 assert before.partition(":")[2] != after.partition(":")[2], "memberships have grown"
-                assert "64 of 64 indexes ACTIVE" in said[-1][2]
+                assert "96 of 96 indexes ACTIVE" in said[-1][2]
     finally:
         reader.close()
     shown = [text for _, command, text in said if "watch --once" in command]

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ..backends.fleet_view import WINDOW_S
 from ..verbs import CellView, FleetState
 
 NO_ANSWER = "no answer"
@@ -34,7 +35,7 @@ def condition(state: FleetState) -> str:
 
 def headline(state: FleetState) -> str:
     w = state.window
-    rate = f"{w.requests / 5.0:.0f}"
+    rate = f"{w.requests / WINDOW_S:.0f}"
     return (
         f"{state.name}: {condition(state)}  phase {state.phase or '-'}  "
         f"servers out {_percent(w.servers_out, w.servers)} ({w.servers_out} of {w.servers})  "
