@@ -93,7 +93,7 @@ async def test_its_colours_are_the_report_s(seen: Seen) -> None:
     _, sheet, _ = await seen.get("/page.css")
     assert LIGHT in sheet and DARK in sheet
     used = set(re.findall(r"var\((--[\w-]+)", sheet))
-    assert used - {"--tone", "--card", "--across", "--q"} <= set(re.findall(r"(--[\w-]+):", LIGHT))
+    assert used - {"--tone", "--card", "--across", "--columns", "--side"} <= set(re.findall(r"(--[\w-]+):", LIGHT))
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/static/page.js", "/../page.py", "/verb/cut"])

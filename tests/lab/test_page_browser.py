@@ -70,6 +70,12 @@ class Viewed:
         return self.page.locator(f'.cells .s[data-s="{state}"]')
 
 
+async def serve(world: Any, recent: Recent, port: int | None = None) -> TestServer:
+    server = TestServer(served.make_app(world, recent, "127.0.0.1"), host="127.0.0.1", port=port)
+    await server.start_server(shutdown_timeout=0.1)
+    return server
+
+
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
@@ -88,16 +94,16 @@ async def view(browser: Browser) -> AsyncIterator[Callable[..., Any]]:
             recent = Recent(world)
             for _ in range(past):
                 await recent.read()
-            async with TestServer(served.make_app(world, recent, "127.0.0.1"), host="127.0.0.1") as server:
-                page = await browser.new_page(**{"viewport": DESKTOP, "color_scheme": "light", **context})
-                page.set_default_timeout(WITHIN_MS)
-                viewed = Viewed(world, recent, server, page)
-                await page.goto(viewed.origin)
-                await expect(page.locator("#headline")).not_to_contain_text("Looking")
-                yield viewed
-                assert viewed.trouble == []
-                await page.close()
-                await recent.end()
+            page = await browser.new_page(**{"viewport": DESKTOP, "color_scheme": "light", **context})
+            page.set_default_timeout(WITHIN_MS)
+            viewed = Viewed(world, recent, await serve(world, recent), page)
+            await page.goto(viewed.origin)
+            await expect(page.locator("#headline")).not_to_contain_text("Looking")
+            yield viewed
+            assert viewed.trouble == []
+            await page.close()
+            await recent.end()
+            await viewed.server.close()
 
         async def view(world: Any, past: int = 1, **context: Any) -> Viewed:
             return await stack.enter_async_context(opened(world, past, **context))
@@ -222,6 +228,23 @@ async def test_stuck_paused_and_ended_are_said_and_shown(view: Callable[..., Any
     await seen.shoot(tmp_path, "ended")
 
 
+async def test_a_lost_connection_is_said_and_comes_back_by_itself(view: Callable[..., Any]) -> None:
+    seen = await view(page_world.PageWorld(servers=100), past=20)
+    page, port = seen.page, seen.server.port
+    await seen.server.close()
+    await expect(page.locator("#link")).to_contain_text("No connection to the world")
+    await expect(page).to_have_title("no connection · september")
+    await expect(page.get_by_role("button", name="Pause renewals")).to_be_disabled()
+    await seen.tick(5)
+    seen.server = await serve(seen.world, seen.recent, port)
+    await expect(page.locator("#link")).to_be_empty()
+    await expect(page.get_by_role("button", name="Pause renewals")).to_be_enabled()
+    drawn = await page.locator("#outage .line-out").get_attribute("d")
+    assert drawn.count("L") + 1 == 25, "the past is there once, also what was missed"
+    assert all("ERR_" in text for text in seen.trouble)  # the browser's own notes on the lost connection
+    seen.trouble.clear()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_a_phone_shows_all_of_it_without_scrolling_sideways(
     view: Callable[..., Any], tmp_path: Path, scheme: str
@@ -231,6 +254,9 @@ async def test_a_phone_shows_all_of_it_without_scrolling_sideways(
     await expect(page.locator(".cells .s")).to_have_count(800)
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert await page.evaluate(wide) == 0
+    spilt = """[...document.querySelectorAll('.cell')].filter((cell) => [...cell.querySelectorAll('*')].some((inner) =>
+        inner.getBoundingClientRect().right > cell.getBoundingClientRect().right))"""
+    assert await page.evaluate(f"{spilt}.length") == 0, "something hangs out of its card"
     await seen.shoot(tmp_path, f"phone-{scheme}", whole=True)
     await seen.squares("out").first.tap()
     await expect(page.locator("#why-story")).to_contain_text("times in vain")

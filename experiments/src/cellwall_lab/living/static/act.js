@@ -66,19 +66,20 @@ for (const form of forms) {
 }
 
 async function act(verb, body, text, button) {
-  const came = el("span", { class: "came" }, "under way …");
+  const waiting = el("span", { class: "came", "aria-hidden": "true" }, "under way …"); // counts seconds; not to be heard
+  const entry = el("li", {}, el("time", {}, clock()), text, waiting);
   $("log").querySelector(".empty")?.remove();
-  $("log").prepend(el("li", {}, el("time", {}, clock()), text, came));
+  $("log").prepend(entry);
   $("log").scrollTop = 0;
   button.setAttribute("aria-busy", "true");
   const started = performance.now();
-  const ticking = setInterval(() => say(came, `under way for ${lasted((performance.now() - started) / 1000)} …`), 1000);
+  const ticking = setInterval(() => say(waiting, `under way for ${lasted((performance.now() - started) / 1000)} …`), 1000);
   const { outcome, note } = await ask(verb, body);
   clearInterval(ticking);
   button.removeAttribute("aria-busy");
   const [tone, sign] = CAME[outcome];
-  came.className = `came ${tone}`;
-  came.replaceChildren(el("b", {}, `${sign} ${outcome}`), note ? ` · ${note}` : "");
+  waiting.remove();
+  entry.append(el("span", { class: `came ${tone}` }, el("b", {}, `${sign} ${outcome}`), note ? ` · ${note}` : ""));
 }
 
 /** Done, refused or unknown: a verb whose answer got lost may or may not have happened. */

@@ -99,7 +99,7 @@ export function drawCurves(points, fleet) {
   });
   const limit = fleet.time_limit_s;
   const most = Math.max(limit, ...points.map((point) => point.retrieval_s ?? 0));
-  say($("headroom-note"), last.retrieval_s === null ? "nobody got it lately" : `${percent(Math.max(0, 1 - last.retrieval_s / limit))} of the limit left`);
+  say($("headroom-note"), last.retrieval_s === null ? "unknown" : percent(Math.max(0, 1 - last.retrieval_s / limit)));
   plot("headroom", points, {
     top: 1.15 * most,
     ticks: [0, limit / 2, limit],

@@ -2,6 +2,8 @@
 
 import { $, STATES, byName, el, lasted, number, percent, plural, say } from "./words.js";
 
+const LEAST_PX = 10, MOST_PX = 16; // a square's side
+
 let drawn = null; // the fleet as last drawn
 const squares = new Map(); // server -> its square
 let built = ""; // which servers in which cells the squares stand for
@@ -45,7 +47,25 @@ function build(fleet) {
       el("header", {}, el("h3", {}, cell), el("button", { class: "count", type: "button", title: "Why? Shows one of them after the other" }), el("span", { class: "state" })),
       el("dl", { class: "nums" }), list);
   }));
+  fit();
 }
+
+/** Blocks in even rows, and squares as large as that leaves room for. */
+function fit() {
+  for (const list of document.querySelectorAll(".squares")) {
+    const gap = parseFloat(getComputedStyle(list).columnGap);
+    const [block] = list.children;
+    const across = Number(block.style.getPropertyValue("--across"));
+    const between = (across - 1) * parseFloat(getComputedStyle(block).columnGap);
+    const room = Math.max(1, Math.floor((list.clientWidth + gap) / (across * LEAST_PX + between + gap)));
+    const columns = Math.ceil(list.children.length / Math.ceil(list.children.length / room));
+    const width = (list.clientWidth - (columns - 1) * gap) / columns;
+    const side = Math.max(LEAST_PX, Math.min(MOST_PX, Math.floor((width - between) / across)));
+    list.style.setProperty("--columns", columns);
+    list.style.setProperty("--side", `${side}px`);
+  }
+}
+new ResizeObserver(fit).observe($("cells"));
 
 function drawCell(name, cell, fleet) {
   const card = document.querySelector(`.cell[data-cell="${CSS.escape(name)}"]`);
@@ -64,7 +84,7 @@ function drawCell(name, cell, fleet) {
     ["queue", cell.queue ? `${number(cell.queue)}, oldest ${lasted(cell.oldest_s)}` : "0"],
     ["limit", `${cell.limit_cores.toFixed(2)} core, ${plural(cell.nodes, "node")}`],
     ["largest", `${number(cell.largest_records)} records`],
-    ["got in", took_s === null ? "no answer" : `${took_s.toFixed(2)} s`],
+    ["retrieval", took_s === null ? "no answer" : `${took_s.toFixed(2)} s`],
   ];
   if (weights.length) rows.push(["weight", weights.map(([partition, percent]) => `partition ${partition} at ${percent} %`).join(", ")]);
   const nums = card.querySelector(".nums");
@@ -73,7 +93,7 @@ function drawCell(name, cell, fleet) {
   nums.dataset.key = key;
   nums.replaceChildren(...rows.map(([title, value]) => {
     const dd = el("dd", {}, value);
-    if (title === "got in" && took_s !== null) dd.append(bar(took_s / fleet.time_limit_s));
+    if (title === "retrieval" && took_s !== null) dd.append(bar(took_s / fleet.time_limit_s));
     return el("div", {}, el("dt", {}, title), dd);
   }));
 }
@@ -96,6 +116,7 @@ export function onChoose(told) {
 export function mark(id) {
   squares.get(chosen)?.setAttribute("aria-selected", "false");
   squares.get(id)?.setAttribute("aria-selected", "true");
+  squares.get(id)?.scrollIntoView({ block: "nearest" });
   chosen = id;
 }
 

@@ -10,7 +10,7 @@ export const byName = (a, b) => a.localeCompare(b, "en", { numeric: true });
 export function percent(ratio) {
   if (ratio === null) return "–";
   const value = 100 * ratio;
-  return `${value > 0 && value < 1 ? value.toFixed(1) : Math.round(value)} %`;
+  return `${(value > 0 && value < 1) || (value > 99 && value < 100) ? value.toFixed(1) : Math.round(value)} %`;
 }
 
 export function lasted(s) {
