@@ -10,6 +10,8 @@ import msgspec
 
 from cellwall.errors import Refused, Unavailable, Unknown
 
+SAID_BYTES = 2000  # of a refusal's body: a page of words, not a table
+
 
 class Calls:
     """A client for JSON answers. Close it."""
@@ -38,7 +40,7 @@ class Calls:
             ) as response:
                 data = await response.read()
                 if response.status >= 400:
-                    raise Refused(f"{method} {url}: {response.status} {data[:200].decode(errors='replace')}")
+                    raise Refused(f"{method} {url}: {response.status} {data[:SAID_BYTES].decode(errors='replace')}")
         except TimeoutError:
             raise Unknown(f"time-out: {method} {url.partition('/')[2]} after {timeout_s:g} s") from None
         except aiohttp.ClientError as error:

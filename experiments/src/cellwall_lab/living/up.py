@@ -124,6 +124,10 @@ def addresses(home: Path, page_port: int) -> Addresses:
     metrics = {"frontend": f"http://{frontend}/metrics"}
     for cell in cell_map.cells.values():
         metrics |= {node: f"http://{address}/metrics" for node, address in cell.admin.items()}
+    for name in ("world", "load"):  # those that serve customers nothing have a port of their own for it, if any
+        config = home / "configs" / f"{name}.json"
+        if config.exists() and (listen := _json(config).get("metrics_listen")):
+            metrics[name] = f"http://{listen}/metrics"
     hosts = {f"host-{entry.zone}": entry.address for entry in cell_map.servers.values()}
     metrics |= {host: f"http://{address}/metrics" for host, address in sorted(hosts.items())}
     return Addresses(f"http://{frontend}", f"http://127.0.0.1:{page_port}/", metrics)
