@@ -20,7 +20,18 @@ import msgspec
 
 from cellwall import history
 from cellwall_lab import verbs
-from cellwall_lab.verbs import VERBS, CellWindow, CutOn, FaultState, StepResult, Waited, WindowStats
+from cellwall_lab.verbs import (
+    VERBS,
+    CellView,
+    CellWindow,
+    CutOn,
+    FaultState,
+    FleetState,
+    ServerView,
+    StepResult,
+    Waited,
+    WindowStats,
+)
 
 PATHS = {kind: path for path, (kind, _) in VERBS.items()}
 
@@ -36,6 +47,8 @@ class State:
         self.state = "unhealthy" if tweak == "unhealthy" else "healthy"
         self.paused = set()
         self.fault_on = False
+        self.name = "fake"
+        self.tables = []
         self.stopped = threading.Event()
 
     def window(self):
@@ -50,6 +63,37 @@ class State:
         return WindowStats(
             self.now_s, self.phase, self.servers, out, 500, 500 * out // self.servers, 200, 0, 0.9, 0.0, cells
         )
+
+    def fleet(self):
+        """Servers s-0000…, dealt to the cells in turn; of each cell the first ones are out."""
+        window = self.window()
+        servers, left = [], {name: cell.servers_out for name, cell in window.cells.items()}
+        for number in range(self.servers):
+            cell = f"cell-{number % self.cells}"
+            out = left[cell] > 0
+            left[cell] -= out
+            state, reason = ("out", "time-out") if out else ("in", "renewed")
+            servers.append(ServerView(f"s-{number:04d}", cell, "abc"[number % 3], number // 25, 1700, state, reason, 0))
+        # A starved cell does not say how long its largest membership took.
+        cells = {
+            name: CellView(
+                w.servers, w.servers_out, w.queue, w.oldest_s, 1, 0.1, bool(self.paused & {"*", name}), 1700,
+                None if w.servers_out else 0.5, {},
+            )
+            for name, w in window.cells.items()
+        }  # fmt: skip
+        faults = [FaultState("cut-1", "cut", 25, self.now_s + 2.0)] if self.fault_on else []
+        return FleetState(self.now_s, self.phase, self.name, 2.0, servers, cells, window, faults, self.tables)
+
+    def trace(self, server):
+        """A good renewal, then three that failed; the first of them took the server out of service."""
+        cell = {"server": server, "cell": "cell-0"}
+        yield history.Renewal(t=-30.0, outcome="done", waited_s=0.9, bytes=350_000, records=1700, **cell)
+        yield history.Renewal(t=-2.0, outcome="unknown", waited_s=2.0, reason="time-out", **cell)
+        yield history.Availability(t=0.0, available=False, reason="time-out", **cell)
+        yield history.Renewal(t=0.3, outcome="unknown", waited_s=2.0, reason="time-out", bytes=4096, **cell)
+        yield history.Renewal(t=2.6, outcome="unknown", waited_s=2.0, reason="time-out", **cell)
+        yield history.Renewal(t=4.9, outcome="refused", waited_s=0.0, reason="unreachable", **cell)
 
     def carry_out(self, verb):
         self.calls.append(verb)
@@ -85,6 +129,15 @@ class State:
                 return StepResult("refused" if self.tweak == "refuses" else "done", 0.1, "no")
             case verbs.Window():
                 return self.window()
+            case verbs.Fleet():
+                return self.fleet()
+            case verbs.Trace():
+                return list(self.trace(verb.server))
+            case verbs.GrowIndexes():
+                if self.tweak == "refuses":
+                    return StepResult("refused", 0.1, "no")
+                count = verb.count * (verb.tables if isinstance(verb.tables, int) else len(verb.tables))
+                return StepResult("done", 1.0, f"{count} of {count} indexes ACTIVE")
             case verbs.Faults():
                 if self.tweak == "rollback-raises" and self.phase == "watch":
                     return 504, "faults: no answer"

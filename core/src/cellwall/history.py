@@ -133,7 +133,8 @@ class HostSample(_Record, frozen=True, kw_only=True, tag="host"):
 
 class Step(_Record, frozen=True, kw_only=True, tag="step"):
     """One step of a runbook or one administrative request, with its outcome and how long it took.
-    ``step``: admin-probe, add-capacity, pause, resume, limit-cpu, weight. ``skipped`` names the reason."""
+    ``step``: admin-probe, add-capacity, pause, resume, limit-cpu, weight, grow-indexes. ``skipped`` names the
+    reason."""
 
     step: str
     cell: str

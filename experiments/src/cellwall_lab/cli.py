@@ -1,4 +1,4 @@
-"""The command line: `cellwall run | demo | report | list | lint | doctor`.
+"""The command line: `cellwall run | demo | report | list | lint | doctor`, and `living.commands` for a running world.
 
 Decides words, arguments and exit status (0 all claims held, 1 some broken, 2 unknown, 3 usage); the work
 is `runner`'s. Whatever is wrong with the input is one line on stderr that names the field, the value and
@@ -24,6 +24,7 @@ from . import doctor as health
 from . import experiment as experiments
 from . import runner
 from .lint import problems
+from .living import commands as living
 from .prepare import prepare
 from .progress import Progress
 from .runfolder import PREDICTION, RunFolder
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Rebuild the DynamoDB event of 20 September 2015, and measure what each remedy does.",
-    epilog="Exit status: 0 all claims held, 1 some broken, 2 unknown, 3 wrong usage.",
+    epilog="Exit status: 0 all claims held (a step: done), 1 some broken (refused), 2 unknown, 3 wrong usage.",
 )
 
 ExperimentArg = Annotated[
@@ -168,6 +169,9 @@ def doctor() -> int:
     doubt = "; doubtful where marked, so a run may come out unknown" if "doubtful" in grades else ""
     console.print(f"This machine can hold a verdict{doubt}.")
     return 0
+
+
+living.add_to(app)
 
 
 def _finish(folder: RunFolder, verdict: Verdict, console: Console) -> int:

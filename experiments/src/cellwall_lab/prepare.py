@@ -35,7 +35,7 @@ def prepare(
     backend_module(backend)
     overrides = settings.parse(assignments)
     names = experiment.arms_named(arms)
-    chosen = _seed(seed)
+    chosen = seed_of(seed)
     runs = [experiments.resolve(experiment, arm, overrides=overrides, seed=chosen, force=force) for arm in names]
     for warning in dict.fromkeys(text for r in runs for text in r.warnings):
         print(f"cellwall: warning: {warning}", file=sys.stderr)
@@ -56,7 +56,8 @@ def prepare(
     return RunFolder.create(experiment, info, path, experiments.find(name)), runs
 
 
-def _seed(text: str | None) -> int | None:
+def seed_of(text: str | None) -> int | None:
+    """A seed as it was typed."""
     if text is None or text.isdecimal():
         return None if text is None else int(text)
     raise Refused(f"--seed: {text!r} is not allowed; it must be a whole number >= 0")

@@ -123,8 +123,12 @@ class RunFolder:
 
 def new_path(info: RunInfo) -> Path:
     """`runs/<utc>-<experiment>-<backend>-s<seed>`."""
-    utc = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return RUNS / f"{utc}-{info.experiment}-{info.backend.rpartition('.')[2]}-s{info.seed}"
+    return RUNS / f"{stamp()}-{info.experiment}-{info.backend.rpartition('.')[2]}-s{info.seed}"
+
+
+def stamp() -> str:
+    """The time, as a run folder's name begins."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def check_path(path: Path, arms: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ def run(folder: RunFolder, runs: list[ArmRun], progress: Progress) -> Verdict:
     """Run these arms in order. The verdict is complete after each of them."""
     at_once = (os.cpu_count() or 1) if folder.info.backend in SIDE_BY_SIDE else 1
     running: dict[str, subprocess.Popen[bytes]] = {}
-    with _signals():
+    with signals():
         try:
             for number, arm_run in enumerate(runs):
                 for ahead in runs[number : number + at_once]:
@@ -137,8 +137,8 @@ def _void(folder: RunFolder, arm: str, reason: str) -> None:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the run in order; later ones do not disturb that."""
+def signals() -> Iterator[None]:
+    """The first SIGINT or SIGTERM raises `Interrupted`, to end in order; later ones do not disturb that."""
 
     def leave(signum: int, _frame: FrameType | None) -> None:
         for other in (signal.SIGINT, signal.SIGTERM):

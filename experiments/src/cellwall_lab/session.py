@@ -30,7 +30,15 @@ class World:
     """The world server of one arm."""
 
     def __init__(
-        self, run: ArmRun, backend: str, folder: Path, calibration: Path | None = None, *, force: bool = False
+        self,
+        run: ArmRun,
+        backend: str,
+        folder: Path,
+        calibration: Path | None = None,
+        *,
+        force: bool = False,
+        name: str = "",
+        page_port: int | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.socket = short(self.folder / SOCKET)
@@ -43,6 +51,8 @@ class World:
             out=str(self.folder),
             calibration=None if calibration is None else str(calibration),
             force=force,
+            name=name,
+            page_port=page_port,
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,15 +82,21 @@ class World:
         status = self._end(EXIT_S)
         return "; ".join(text for text in (trouble, self._ended(status) if status else "") if text)
 
-    def abort(self) -> str:
+    def abort(self, grace_s: float = EXIT_S) -> str:
         """End the world now, without an audit. `Stop` would queue behind a verb in hand; a signal does not.
         Returns why it had ended, or had begun to, by itself; nothing if it had not."""
         if self._process is None:
             return ""
         before = self._process.poll()
-        status = children.end(self._process, EXIT_S)
+        status = children.end(self._process, grace_s)
         # Killed by a signal only now: the signal was ours.
         return self._ended(status) if before or status > 0 else ""
+
+    def trouble(self) -> str:
+        """Why the world ended by itself; nothing while it runs."""
+        assert self._process is not None
+        status = self._process.poll()
+        return "" if status is None else f"ended with {children.exit_text(status)}: {self._said()}"
 
     def _end(self, grace_s: float) -> int:
         assert self._process is not None

@@ -1,6 +1,6 @@
 """The few verbs of a world server, the same on all backends, and a client for them.
 
-Decides the requests' and answers' form; carries nothing out. The world server listens on a unix
+Decides the requests' form (the answers' is `answers`); carries nothing out. The world server listens on a unix
 socket: POST /{verb} with a JSON body, 200 with the answer, 400 {"error": …} if refused, 409 if
 unavailable now, 504 if the outcome is unknown. Chaos Toolkit activities, the runbook and the command
 line are thin callers of this page.
@@ -19,7 +19,17 @@ from typing import Literal, TypeVar
 import msgspec
 
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
-from cellwall.history import Step
+from cellwall.history import Availability, Renewal, Step
+
+from .answers import CellView as CellView
+from .answers import CellWindow as CellWindow
+from .answers import CutOn as CutOn
+from .answers import FaultState as FaultState
+from .answers import FleetState as FleetState
+from .answers import ServerView as ServerView
+from .answers import StepResult as StepResult
+from .answers import Waited as Waited
+from .answers import WindowStats as WindowStats
 
 Until = Literal["clean", "faults-off", "recovered", "stuck"]
 
@@ -122,6 +132,10 @@ class Faults(_Verb, frozen=True, kw_only=True):
     """Which faults are on."""
 
 
+class Fleet(_Verb, frozen=True, kw_only=True):
+    """Everything there is to see: every server, every cell, the window, the faults, tables in flight."""
+
+
 class MarkPhase(_Verb, frozen=True, kw_only=True):
     """Write a phase to the history."""
 
@@ -139,66 +153,25 @@ class Skip(_Verb, frozen=True, kw_only=True):
         return Step(t=now_s, step=self.step, cell=self.cell, outcome="refused", reason=self.reason, skipped=True)
 
 
+class GrowIndexes(_Verb, frozen=True, kw_only=True):
+    """Add ``count`` global secondary indexes to each of the chosen tables (a number: so many of the largest; names:
+    "customer/table"), as their customers would, and see them ACTIVE."""
+
+    tables: int | list[str] = 1
+    count: int = 1
+    deadline_s: float = 120.0
+
+
+class Trace(_Verb, frozen=True, kw_only=True):
+    """What a server remembers of its renewals, oldest first."""
+
+    server: str
+
+
 class Stop(_Verb, frozen=True, kw_only=True):
     """Stop the load, read every acknowledged key again, end every process, close the history."""
 
     audit: bool = True
-
-
-# ---------------------------------------------------------------- answers
-
-
-class Waited(msgspec.Struct, frozen=True):
-    """``met`` is always true for a plain wait; for a condition, whether it held before the deadline."""
-
-    met: bool
-    took_s: float
-
-
-class CutOn(msgspec.Struct, frozen=True):
-    id: str
-    servers: int
-
-
-class StepResult(msgspec.Struct, frozen=True):
-    """The worst outcome over the cells concerned; ``took_s`` of the slowest."""
-
-    outcome: Literal["done", "refused", "unknown"]
-    took_s: float
-    reason: str = ""
-
-
-class CellWindow(msgspec.Struct, frozen=True):
-    """``queue`` requests in service and waiting, ``oldest_s`` age of the oldest; both of the last sample."""
-
-    servers: int
-    servers_out: int
-    queue: int
-    oldest_s: float
-
-
-class WindowStats(msgspec.Struct, frozen=True):
-    """Requests whose due instant lies in the window. ``phase`` is the current one, ``now_s`` Unix seconds
-    (simulated ones in the simulation), ``large_p99_s`` the p99 wait of large renewals answered in it."""
-
-    now_s: float
-    phase: str
-    servers: int
-    servers_out: int
-    requests: int
-    requests_failed: int
-    renewals_done: int
-    renewals_failed: int
-    large_p99_s: float
-    steal_ratio: float
-    cells: dict[str, CellWindow]
-
-
-class FaultState(msgspec.Struct, frozen=True):
-    id: str
-    fault: str
-    targets: int
-    off_s: float | None  # Unix seconds at which it expires
 
 
 VERBS: dict[str, tuple[type[_Verb], object]] = {
@@ -213,8 +186,11 @@ VERBS: dict[str, tuple[type[_Verb], object]] = {
     "weight": (Weight, StepResult),
     "window": (Window, WindowStats),
     "faults": (Faults, list[FaultState]),
+    "fleet": (Fleet, FleetState),
     "phase": (MarkPhase, None),
     "skip": (Skip, None),
+    "grow-indexes": (GrowIndexes, StepResult),
+    "trace": (Trace, list[Renewal | Availability]),
     "stop": (Stop, None),
 }
 _PATHS = {kind: (path, answer) for path, (kind, answer) in VERBS.items()}

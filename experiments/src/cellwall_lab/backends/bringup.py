@@ -76,13 +76,13 @@ async def _build(run: Running) -> None:
     # what everybody waits for (5.3 s instead of 4).
     zones = sorted(set(run.layout.fleet.zone))
     run.hosts = {f"host-{zone}": f"127.0.0.1:{free_port()}" for zone in zones}
-    frontend = f"127.0.0.1:{free_port()}"
+    run.frontend = f"127.0.0.1:{free_port()}"
     for zone in zones:
         await start_host(run, zone)
     names = [cell_id(cell) for cell in range(spec.cells) for _ in range(spec.nodes_per_cell)]
     starting = asyncio.gather(*(start_node(run, cell) for cell in names))
     run.control(rps=0.0)
-    start_load(run, frontend)
+    start_load(run, run.frontend)
     await until(run, lambda: processes.poll("loader") is not None, "the stores to be filled")
     if processes.poll("loader") != 0:
         raise Unavailable(f"loader: {processes.log_tail('loader')}")
@@ -95,8 +95,8 @@ async def _build(run: Running) -> None:
         await calibrator.sit()
     run.map = first_map(run, nodes)
     processes.publish(run.map)
-    start_frontend(run, frontend)
-    await answers(run, f"http://{frontend}/ready", "the front end to load its map")
+    start_frontend(run, run.frontend)
+    await answers(run, f"http://{run.frontend}/ready", "the front end to load its map")
     if calibrator is not None:
         await calibrator.sit()
         run.alone = calibrator.result()

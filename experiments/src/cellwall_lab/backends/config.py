@@ -24,7 +24,8 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 class ArmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One arm. ``out`` is the arm's folder, absolute. ``calibration``: a file that the base arm of the same
     run left behind (`<arm>/calibration.json`); None: calibrate here and leave it there. ``force`` turns the
-    cell size rule into a warning."""
+    cell size rule into a warning. ``name`` and ``page_port`` are a living world's (`cellwall up`): what it is called,
+    and where its page is served on the loopback; None: it has no page."""
 
     arm: str
     backend: str
@@ -33,6 +34,8 @@ class ArmConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     out: str
     calibration: str | None = None
     force: bool = False
+    name: str = ""
+    page_port: int | None = None
 
     def write(self, path: Path) -> None:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")

@@ -30,6 +30,9 @@ class Live:
         self._cell = {server: cell for server, (cell, _) in servers.items()}
         self._large = {server for server, (_, records) in servers.items() if records >= large_records}
         self.out: set[str] = set(servers)
+        self.records = {server: records for server, (_, records) in servers.items()}  # as last delivered
+        self.why = dict.fromkeys(servers, ("start", 0.0))  # why and since when each is in or out
+        self.cut: dict[str, frozenset[str]] = {}  # active cut -> its targets
         self._last_out_s = float("-inf")  # when somebody was out last, or a fault was on
         self._requests: deque[tuple[float, bool]] = deque()
         self._renewals: deque[tuple[float, bool, float]] = deque()  # answered at, done, waited if large
@@ -42,11 +45,14 @@ class Live:
         match record:
             case history.Availability():
                 (self.out.discard if record.available else self.out.add)(record.server)
+                self.why[record.server] = (record.reason, record.t)
                 self._last_out_s = max(self._last_out_s, record.t)
             case history.Request():
                 self._requests.append((record.t, record.outcome == "done"))
             case history.Renewal():
                 waited = record.waited_s if record.server in self._large else -1.0
+                if record.outcome == "done":
+                    self.records[record.server] = record.records
                 self._renewals.append((record.t + record.waited_s, record.outcome == "done", waited))
             case history.NodeSample():
                 self._nodes[record.node] = record
@@ -55,8 +61,11 @@ class Live:
             case history.Fault(state="on"):
                 off_s = record.receipt.get("expires_s")
                 self.faults[record.id] = FaultState(record.id, record.fault, len(record.targets), off_s)
+                if record.fault == "cut":
+                    self.cut[record.id] = frozenset(record.targets)
             case history.Fault():
                 self.faults.pop(record.id, None)
+                self.cut.pop(record.id, None)
                 self._last_out_s = max(self._last_out_s, record.t)
             case history.Phase():
                 self.phase = record.name

@@ -9,30 +9,38 @@ crashes. Decides what a verb does to the processes; what they are is `processes`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cellwall import history
 from cellwall.errors import CellwallError, Refused
 from cellwall.placement import server_id
 
 from .. import verbs
+from ..living import page
 from . import tail
 from .bringup import bring_up, set_limits
 from .config import REFUSED_STATUS, ArmConfig
 from .cuts import Cuts
+from .fleet_view import fleet_state
+from .fleet_watch import FleetWatch
 from .http_calls import Calls
+from .indexes import grow
 from .live import Live
 from .machine import sample_host
 from .recorder import WORLD_FILE
 from .running import Running
-from .server import enter, serve
+from .server import OneAtATime, enter, serve
 from .steps import Steps
 
 POLL_S = 0.1
+TRACE_S = 5.0  # guess: a storage host is slow at most while it re-replicates
 LOAD_END_S = 45.0  # the audit's own bound is 30 s
 ENTRY_PERIODS = 3  # guess: the waves of a first start last under one period when the machine is quiet
 
@@ -48,6 +56,8 @@ class LocalWorld:
         self._calls = Calls()
         self._cuts = Cuts(running, self._calls, self._record)
         self._steps = Steps(running, live, self._calls, self._record)
+        self._watch = FleetWatch(running, self._calls)
+        self._rows = running.layout.rows()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self.crash = ""  # what ended the world unasked
@@ -76,6 +86,12 @@ class LocalWorld:
                 return self.live.window(time.time(), verb.last_s)
             case verbs.Faults():
                 return list(self.live.faults.values())
+            case verbs.Fleet():
+                return await self._fleet()
+            case verbs.Trace():
+                return await self._trace(verb.server)
+            case verbs.GrowIndexes():
+                return await self._grow_indexes(verb)
             case verbs.MarkPhase():
                 self._record(history.Phase(t=time.time(), name=verb.name))
             case verbs.Skip():
@@ -141,6 +157,26 @@ class LocalWorld:
 
     # ------------------------------------------------------------ inside
 
+    async def _trace(self, server: str) -> Any:
+        entry = self._run.map.servers.get(server)
+        if entry is None:
+            raise Refused(f"trace.server: no server {server}")
+        return await self._calls.ask("GET", f"{entry.address}/servers/{server}/trace", b"", TRACE_S)
+
+    async def _grow_indexes(self, verb: verbs.GrowIndexes) -> verbs.StepResult:
+        now_s = time.time()
+        result = await grow(verb, self._run.layout.tables, self._run.frontend, self._calls)
+        step = history.Step(t=now_s, step="grow-indexes", cell="*", outcome=result.outcome, took_s=result.took_s)
+        self._record(msgspec.structs.replace(step, reason=result.reason))
+        return result
+
+    async def _fleet(self) -> verbs.FleetState:
+        cells, tables = await self._watch.look()
+        name = self._run.config.name or self._run.config.arm
+        return fleet_state(
+            name=name, spec=self._spec, rows=self._rows, live=self.live, now_s=time.time(), cells=cells, tables=tables
+        )
+
     def _record(self, record: history.Record) -> None:
         # Told to `live` here and not by `_follow`, so that the next verb sees it.
         self._run.recorder.add(record)
@@ -163,7 +199,11 @@ async def main(config: ArmConfig) -> int:
         await world.entered(stopped)
         await set_limits(running, world.live)
         if not stopped.is_set():
-            await serve(world, stopped)
+            shared = OneAtATime(world)
+            async with contextlib.AsyncExitStack() as doors:
+                if config.page_port is not None:
+                    await doors.enter_async_context(page.serve(shared, port=config.page_port))
+                await serve(shared, stopped)
     finally:
         await world.close()
     if world.crash:  # the last line: a run quotes it as the reason why it does not count

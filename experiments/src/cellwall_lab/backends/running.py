@@ -41,6 +41,8 @@ class Running:
         self.listeners: dict[str, socket.socket] = {}
         self.limits: dict[str, Limit] = {}
         self.hosts: dict[str, str] = {}  # name -> address
+        self.frontend = ""  # its address
+        self.weights: dict[str, dict[int, float]] = {}  # of each cell's metadata partitions, where one was set
         self.costs = Costs(0.0, 0.0)
         self.alone: Calibration | None = None  # of a node that serves nobody else; None where none is needed
         self.cores = 0.0  # the CPU limit of the whole metadata service

@@ -30,8 +30,9 @@ from . import tail
 from .calibrate import costs_of
 from .config import REFUSED_STATUS, ArmConfig
 from .engine import Cell, Loop, Node, Servers
+from .fleet_view import CellFacts, fleet_state
 from .live import Live
-from .server import enter, serve
+from .server import OneAtATime, enter, serve
 from .simulated_customers import Customers
 from .targets import named_cells, struck, worst
 from .world_record import world_record
@@ -103,6 +104,8 @@ class SimulatedWorld:
                 return self._live.window(self._loop.now_s, verb.last_s)
             case verbs.Faults():
                 return list(self._live.faults.values())
+            case verbs.Fleet():
+                return self._fleet()
             case verbs.MarkPhase():
                 self._emit(history.Phase(t=self._loop.now_s, name=verb.name))
             case verbs.Skip():
@@ -111,6 +114,8 @@ class SimulatedWorld:
                 self._customers.set_rate(0.0)
                 if verb.audit:
                     self._customers.audit()
+            case verbs.GrowIndexes():
+                raise Refused("grow-indexes: simulated memberships do not grow; it must be --backend local")
             case _:
                 raise Refused(f"{type(verb).__name__}: no such verb here")
         return None
@@ -210,6 +215,15 @@ class SimulatedWorld:
 
     # ------------------------------------------------------------ inside
 
+    def _fleet(self) -> verbs.FleetState:
+        """Without retrieval times: a simulated node keeps no statistics."""
+        cells = {
+            name: CellFacts(nodes=len(cell.nodes), limit_cores=sum(n.cores for n in cell.nodes), paused=cell.paused)
+            for name, cell in self._cells.items()
+        }
+        rows, name = self._layout.rows(), self._config.name or self._config.arm
+        return fleet_state(name=name, spec=self._spec, rows=rows, live=self._live, now_s=self._loop.now_s, cells=cells)
+
     def _over_cells(self, step: str, cells: str, act: Callable[[Cell], verbs.StepResult]) -> verbs.StepResult:
         """Carry a step out in one cell after the other, and record each."""
         results = []
@@ -265,7 +279,7 @@ async def main(config: ArmConfig) -> None:
     world = SimulatedWorld(config, TYPICAL if config.calibration is None else costs_of(config.calibration))
     world.start()
     try:
-        await serve(world, stopped)
+        await serve(OneAtATime(world), stopped)
     finally:
         await world.close()
 

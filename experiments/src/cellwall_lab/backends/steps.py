@@ -182,6 +182,7 @@ class Steps:
             answer = await self._calls.ask("PUT", f"{address}/weight/{verb.partition}", body, self._deadline_s(None))
             if answer["percent"] != verb.percent:
                 raise Unknown(f"weight: asked for {verb.percent:g}, read back {answer['percent']:g}")
+        self._run.weights.setdefault(cell, {})[verb.partition] = verb.percent
         return verbs.StepResult("done", 0.0)
 
     def _publish(self, entry: CellEntry) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "admin_probe",
     "cut",
     "follow_runbook",
+    "grow_indexes",
     "limit_cpu",
     "load",
     "make_safe",
@@ -99,6 +100,13 @@ def add_capacity(configuration: Configuration, cell: str = "*", deadline_s: floa
     return _plain(attempt(configuration, _verb(verbs.AddCapacity, cell=cell, deadline_s=deadline_s)))
 
 
+def grow_indexes(
+    configuration: Configuration, tables: int | list[str] = 1, count: int = 1, deadline_s: float = 120.0
+) -> Output:
+    """Add global secondary indexes to the largest tables (a number) or to these ("customer/table"), until ACTIVE."""
+    return _done(configuration, _verb(verbs.GrowIndexes, tables=tables, count=count, deadline_s=deadline_s), deadline_s)
+
+
 def pause(configuration: Configuration, cell: str = "*") -> Output:
     """Close the renewal listeners."""
     return _done(configuration, _verb(verbs.Pause, cell=cell))
@@ -155,8 +163,8 @@ def attempt(configuration: Configuration, verb: Any) -> Any:
         return StepResult("refused", 0.0, str(error))
 
 
-def _done(configuration: Configuration, verb: Any) -> Output:
-    result: StepResult = client(configuration).call(verb)
+def _done(configuration: Configuration, verb: Any, passes_s: float = 0.0) -> Output:
+    result: StepResult = client(configuration, passes_s).call(verb)
     if result.outcome != "done":
         kind: type[CellwallError] = Unknown if result.outcome == "unknown" else Unavailable
         raise kind(f"{_path(verb)}: {result.outcome} after {result.took_s:.1f} s {result.reason}".rstrip())

@@ -1,18 +1,10 @@
 """The report's style sheet, as one constant, because the page must carry everything it needs.
 
-Decides type, spacing and the values behind the colour variables that `canvas` draws with: in light, in
-dark and on paper. Loads nothing: no font, no picture, no import.
+Decides type and spacing, and which of the palette's values stand behind the colour variables that `canvas`
+draws with: in light, in dark and on paper. Loads nothing: no font, no picture, no other sheet.
 """
 
-LIGHT = """
---paper:#fff;--wash:#f6f6f4;--ink:#1c2024;--muted:#5f6670;--hair:#d8dbe0;
---out:#bf4a00;--errors:#0072b2;--ok:#007a59;--cut:#e69f00;--cut-text:#8a5a00;--paused:#9c5b86;
-"""
-
-DARK = """
---paper:#16181b;--wash:#1f2226;--ink:#e8e8e4;--muted:#9da4ad;--hair:#363b42;
---out:#f58a4b;--errors:#5cb8ee;--ok:#3ccc9f;--cut:#e6a93a;--cut-text:#e6b65c;--paused:#cf8fb9;
-"""
+from ..palette import DARK, LIGHT
 
 _SHEET = """
 :root{color-scheme:light dark;LIGHT}
