@@ -115,6 +115,7 @@ class FakeWorld:
         app.router.add_post("/tables", self._tables)
         app.router.add_post("/replica/{server}/put", self._put)
         app.router.add_post("/replica/{server}/get", self._get)
+        app.router.add_post("/replica/{server}/range", self._range)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", self.port).start())
@@ -187,15 +188,33 @@ class FakeWorld:
         refused = self._gate(request, put.partition)
         if refused is None:
             where = request.match_info["server"], put.partition, put.key
-            if where not in self.rows or self.rows[where][0] < put.version:
+            before = self.rows.get(where)
+            if before is None or before[0] < put.version:
                 self.rows[where] = (put.version, put.item)
-        return refused or web.Response()
+            stored = wire.Stored(*before) if put.learn and before else wire.Stored()
+        return refused or web.Response(body=msgspec.msgpack.encode(stored))
 
     async def _get(self, request: web.Request) -> web.Response:
         get = msgspec.msgpack.decode(await request.read(), type=wire.Get)
         refused = self._gate(request, get.partition)
         version, item = self.rows.get((request.match_info["server"], get.partition, get.key), (None, None))
         return refused or web.Response(body=msgspec.msgpack.encode(wire.Got(version, item)))
+
+    async def _range(self, request: web.Request) -> web.Response:
+        asked = msgspec.msgpack.decode(await request.read(), type=wire.Range)
+        found: list[wire.Row] = []
+        for name in asked.partitions:
+            refused = self._gate(request, name)
+            if refused is not None:
+                return refused
+            mine = {
+                key: row for (*where, key), row in self.rows.items() if where == [request.match_info["server"], name]
+            }
+            keys = sorted(mine, reverse=asked.backward)
+            keys = [key for key in keys if asked.first <= key and (not asked.last or key < asked.last)]
+            found += [wire.Row(name, key, *mine[key], checksum=0) for key in keys]
+        ranged = wire.Ranged(found[: asked.limit], len(found) > asked.limit)
+        return web.Response(body=msgspec.msgpack.encode(ranged))
 
 
 class FrontEnd:
