@@ -14,10 +14,10 @@ import msgspec
 
 from cellwall.model import CellMap, TableInfo, partition_key
 
-from . import placing, protocol, schema, values
+from . import bodies, placing, schema, targets, values
 from .catalog import Catalog
 from .clock import Clock
-from .errors import ResourceInUseError, ResourceNotFoundError, ServiceUnavailableError
+from .errors import ResourceInUseError, ResourceNotFoundError, ServiceUnavailableError, UnknownOperationError
 from .ledger import Entry, Ledger
 from .replicas import Replica, Replicas
 from .workflows import Workflows
@@ -54,44 +54,46 @@ class Operations:
         self._published = published
         self._table_partitions = table_partitions
 
-    async def run(self, customer: str, operation: protocol.Operation) -> dict[str, Any]:
+    async def run(self, customer: str, operation: bodies.Operation) -> dict[str, Any]:
         match operation:
-            case protocol.PutItem():
+            case bodies.PutItem():
                 return await self._put(customer, operation)
-            case protocol.GetItem():
+            case bodies.GetItem():
                 return await self._get(customer, operation)
-            case protocol.DeleteItem():
+            case bodies.DeleteItem():
                 return await self._delete(customer, operation)
-            case protocol.DescribeTable():
+            case bodies.DescribeTable():
                 return {"Table": _describe(self._view(customer, operation.TableName))}
-            case protocol.ListTables():
+            case bodies.ListTables():
                 return self._list(customer, operation)
-            case protocol.CreateTable():
+            case bodies.CreateTable():
                 return self._create_table(customer, operation)
-            case protocol.DeleteTable():
+            case bodies.DeleteTable():
                 return self._delete_table(customer, operation)
+            case _:
+                raise UnknownOperationError(f"{type(operation).__name__}: not there yet")
 
-    async def _put(self, customer: str, put: protocol.PutItem) -> dict[str, Any]:
+    async def _put(self, customer: str, put: bodies.PutItem) -> dict[str, Any]:
         item = values.item(put.Item, "Item")
         view = self._usable(customer, put.TableName)
-        target = schema.item_target(view.info, view.definition, item)
+        target = targets.item_target(view.info, item)
         await self._replicas.write(*self._locate(view.info, target), values.encode(item))
         return {}
 
-    async def _delete(self, customer: str, delete: protocol.DeleteItem) -> dict[str, Any]:
+    async def _delete(self, customer: str, delete: bodies.DeleteItem) -> dict[str, Any]:
         key = values.item(delete.Key, "Key")
         view = self._usable(customer, delete.TableName)
-        await self._replicas.write(*self._locate(view.info, schema.key_target(view.info, key)), None)
+        await self._replicas.write(*self._locate(view.info, targets.key_target(view.info, key)), None)
         return {}
 
-    async def _get(self, customer: str, get: protocol.GetItem) -> dict[str, Any]:
+    async def _get(self, customer: str, get: bodies.GetItem) -> dict[str, Any]:
         key = values.item(get.Key, "Key")
         view = self._usable(customer, get.TableName)
         read = self._replicas.read if get.ConsistentRead else self._replicas.read_any
-        found = await read(*self._locate(view.info, schema.key_target(view.info, key)))
+        found = await read(*self._locate(view.info, targets.key_target(view.info, key)))
         return {} if found is None else {"Item": msgspec.Raw(found)}
 
-    def _list(self, customer: str, asked: protocol.ListTables) -> dict[str, Any]:
+    def _list(self, customer: str, asked: bodies.ListTables) -> dict[str, Any]:
         placed = (i for i in self._catalog.tables_of(customer).values() if self._ledger.get(i.id) is None)
         names = sorted({i.name for i in placed} | set(self._ledger.live_names(customer)))
         names = [name for name in names if name > asked.ExclusiveStartTableName]
@@ -100,7 +102,7 @@ class Operations:
             page["LastEvaluatedTableName"] = names[asked.Limit - 1]
         return page
 
-    def _create_table(self, customer: str, new: protocol.CreateTable) -> dict[str, Any]:
+    def _create_table(self, customer: str, new: bodies.CreateTable) -> dict[str, Any]:
         schema.check_definition(new)
         if self._find(customer, new.TableName) is not None:
             raise ResourceInUseError(f"Table already exists: {new.TableName}")
@@ -112,7 +114,7 @@ class Operations:
         entry = Entry(info, new, "CREATING", placing.place(info, group, servers, records))
         return self._begin(entry)
 
-    def _delete_table(self, customer: str, delete: protocol.DeleteTable) -> dict[str, Any]:
+    def _delete_table(self, customer: str, delete: bodies.DeleteTable) -> dict[str, Any]:
         view = self._view(customer, delete.TableName)
         if view.status == "DELETING":
             return {"TableDescription": _describe(view)}  # as at DynamoDB: no error the second time
@@ -154,7 +156,7 @@ class Operations:
             raise ResourceNotFoundError(f"Requested resource not found: Table: {name} is {view.status}")
         return view
 
-    def _locate(self, info: TableInfo, target: schema.Target) -> tuple[list[Replica], str, bytes]:
+    def _locate(self, info: TableInfo, target: targets.Target) -> tuple[list[Replica], str, bytes]:
         published = self._published()
         name = partition_key(info.id, "", target.partition)
         servers = self._catalog.replicas(info.id, "", target.partition, published)
