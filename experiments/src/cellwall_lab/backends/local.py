@@ -20,13 +20,14 @@ from cellwall.errors import CellwallError, Refused
 from cellwall.placement import server_id
 
 from .. import verbs
-from . import tail
+from . import metrics, tail
 from .bringup import bring_up, set_limits
 from .config import REFUSED_STATUS, ArmConfig
 from .cuts import Cuts
 from .http_calls import Calls
 from .live import Live
 from .machine import sample_host
+from .processes import free_port, write_json
 from .recorder import WORLD_FILE
 from .running import Running
 from .server import enter, serve
@@ -44,6 +45,7 @@ class LocalWorld:
         self._run = running
         self._spec = running.layout.spec
         self.live = live
+        self.metrics = metrics.Metrics(live)
         self._tail = tail.Tail(running.processes.records, skip=WORLD_FILE)
         self._calls = Calls()
         self._cuts = Cuts(running, self._calls, self._record)
@@ -102,6 +104,7 @@ class LocalWorld:
         while True:
             for record in self._tail.new():
                 self.live.add(record)
+                self.metrics.add(record)
             if text := self._run.processes.crashed():
                 print(f"cellwall: {text}", file=sys.stderr, flush=True)
                 stopped.set()
@@ -160,7 +163,10 @@ async def main(config: ArmConfig) -> int:
         world.watch(stopped)
         await world.entered(stopped)
         await set_limits(running, world.live)
-        await serve(world, stopped)
+        port = free_port()
+        write_json(running.processes.folder / "configs" / "world.json", {"metrics_listen": f"127.0.0.1:{port}"})
+        async with metrics.serve(world.metrics, port):
+            await serve(world, stopped)
     finally:
         await world.close()
     return 0
