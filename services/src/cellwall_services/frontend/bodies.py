@@ -155,7 +155,7 @@ class DeleteIndex(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     IndexName: str
 
 
-class IndexUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class IndexUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One of the two."""
 
     Create: SecondaryIndex | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from lark import Lark, Token, Tree, UnexpectedInput, UnexpectedToken
 
@@ -60,6 +61,7 @@ _PARSERS = {
 _WORD = re.compile(r"[#:]?\w+|[<>]=|<>|\S", re.ASCII)
 
 
+@lru_cache(maxsize=256)  # programs send few different texts; nobody may change a tree
 def parse(member: str, text: str) -> Node:
     """The tree of an expression; ``member`` names its kind and stands in every message."""
     if not text.strip():

@@ -23,7 +23,7 @@ from .errors import (
 TARGET_PREFIX = "DynamoDB_20120810."
 
 _CREDENTIAL = re.compile(r"Credential=([^/\s,=]+)/[^/\s,]+/[^/\s,]+/[^/\s,]+/aws4_request(?=[,\s]|$)")
-_UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$\.?(.*)`)?", re.DOTALL)
 
 
 def operation_name(headers: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ world has no such request; its definition is derived from the TableInfo.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -16,13 +15,13 @@ import msgspec
 from cellwall.model import IndexInfo, TableInfo
 
 from .bodies import AttributeDefinition, CreateTable, KeyElement, Projection, SecondaryIndex, UpdateTable
+from .definition import check_all_used, check_index, check_keys, check_throughput
 from .errors import LimitExceededError, ResourceInUseError, ResourceNotFoundError, ValidationError
-from .members import INVALID, check_name
+from .members import INVALID
 
 Definition = CreateTable
 
 INDEXES_MAX = 20  # Developer Guide, quotas: global secondary indexes of a table
-NON_KEY_MAX = 20  # API reference, Projection: attributes of one index
 NON_KEY_OF_TABLE_MAX = 100  # Developer Guide, quotas: projected attributes over all indexes of a table
 
 
@@ -31,7 +30,7 @@ def check_definition(new: Definition) -> None:
     types = {a.AttributeName: a.AttributeType for a in new.AttributeDefinitions}
     if len(types) != len(new.AttributeDefinitions):
         raise ValidationError(f"{INVALID}Cannot have two attributes with the same name: AttributeDefinitions")
-    used = set(_check_keys("KeySchema", new.KeySchema, types))
+    used = set(check_keys("KeySchema", new.KeySchema, types))
     indexes = new.GlobalSecondaryIndexes
     if indexes is not None and not indexes:
         raise ValidationError(f"{INVALID}List of GlobalSecondaryIndexes is empty")
@@ -43,13 +42,13 @@ def check_definition(new: Definition) -> None:
         if index.IndexName in names:
             raise ValidationError(f"{INVALID}Duplicate index name: {index.IndexName}: {place}.IndexName")
         names.add(index.IndexName)
-        used.update(_check_index(place, index, types, new.BillingMode))
+        used.update(check_index(place, index, types, new.BillingMode))
     if sum(len(i.Projection.NonKeyAttributes or ()) for i in indexes or ()) > NON_KEY_OF_TABLE_MAX:
         raise ValidationError(
             f"{INVALID}Total number of NonKeyAttributes exceeds the per-table limit of {NON_KEY_OF_TABLE_MAX}"
         )
-    _check_all_used(types, used)
-    _check_throughput("", new.BillingMode, new.ProvisionedThroughput)
+    check_all_used(types, used)
+    check_throughput("", new.BillingMode, new.ProvisionedThroughput)
 
 
 def updated(known: Definition, update: UpdateTable) -> Definition:
@@ -65,14 +64,14 @@ def updated(known: Definition, update: UpdateTable) -> Definition:
             )
     billing = update.BillingMode or known.BillingMode
     units = update.ProvisionedThroughput or (known.ProvisionedThroughput if billing == known.BillingMode else None)
-    _check_throughput("", billing, units)
+    check_throughput("", billing, units)
     indexes = list(known.GlobalSecondaryIndexes or ())
     names = {index.IndexName for index in indexes}
     for number, change in enumerate(update.GlobalSecondaryIndexUpdates or ()):
         if change.Create is not None:
             if change.Create.IndexName in names:
                 raise ValidationError(f"Attempting to create an index which already exists: {change.Create.IndexName}")
-            _check_index(f"GlobalSecondaryIndexUpdates[{number}].Create", change.Create, types, billing)
+            check_index(f"GlobalSecondaryIndexUpdates[{number}].Create", change.Create, types, billing)
             indexes.append(change.Create)
         elif change.Delete is not None and change.Delete.IndexName not in names:
             raise ResourceNotFoundError(f"Requested resource not found: Index: {change.Delete.IndexName} not found")
@@ -87,7 +86,7 @@ def updated(known: Definition, update: UpdateTable) -> Definition:
         BillingMode=billing,
         ProvisionedThroughput=units,
     )
-    _check_all_used(types, _key_names(changed))
+    check_all_used(types, _key_names(changed))
     return changed
 
 
@@ -103,8 +102,9 @@ def without_index(known: Definition, name: str) -> Definition:
 def check_changeable(info: TableInfo, status: str) -> None:
     """A table takes one change at a time."""
     if status != "ACTIVE":
+        doing = {"CREATING": "created", "UPDATING": "updated", "DELETING": "deleted"}.get(status, status)
         raise ResourceInUseError(
-            f"Attempt to change a resource which is still in use: Table is being {status.lower()}: {info.name}"
+            f"Attempt to change a resource which is still in use: Table is being {doing}: {info.name}"
         )
 
 
@@ -216,75 +216,6 @@ def _key_names(definition: Definition) -> set[str]:
     return {element.AttributeName for schema in schemas for element in schema}
 
 
-def _check_all_used(types: Iterable[str], used: set[str]) -> None:
-    if not used.issuperset(types):
-        raise ValidationError(
-            f"{INVALID}Some AttributeDefinitions are not used. AttributeDefinitions: {_listed(types)}, "
-            f"keys used: {_listed(sorted(used))}"
-        )
-
-
-def _check_index(place: str, index: SecondaryIndex, types: dict[str, Any], billing: str) -> list[str]:
-    check_name(f"{place}.IndexName", index.IndexName)
-    names = _check_keys(f"{place}.KeySchema", index.KeySchema, types)
-    _check_projection(f"{place}.Projection", index.Projection)
-    _check_throughput(f"{place}.", billing, index.ProvisionedThroughput)
-    return names
-
-
-def _check_keys(place: str, keys: list[KeyElement], types: dict[str, Any]) -> list[str]:
-    kinds = [k.KeyType for k in keys]
-    if kinds not in (["HASH"], ["HASH", "RANGE"]):
-        raise ValidationError(f"{INVALID}{place}: {_listed(kinds)}; it must be one HASH, then at most one RANGE")
-    names = [k.AttributeName for k in keys]
-    if len(set(names)) != len(names):
-        raise ValidationError(
-            f"{INVALID}Both the Hash Key and the Range Key element in the KeySchema have the same name: {place}"
-        )
-    if not set(names) <= types.keys():
-        raise ValidationError(
-            f"{INVALID}Some index key attributes are not defined in AttributeDefinitions. Keys: {_listed(names)}, "
-            f"AttributeDefinitions: {_listed(types)}: {place}"
-        )
-    for name in names:
-        if not 1 <= len(name.encode()) <= 255:  # Developer Guide, quotas: names of key attributes
-            raise ValidationError(f"{place}: {name[:50]!r} must have 1 to 255 bytes")
-    return names
-
-
-def _check_projection(place: str, projection: Projection) -> None:
-    given = projection.NonKeyAttributes
-    if projection.ProjectionType is None:
-        raise ValidationError(f"{INVALID}Unknown ProjectionType: null: {place}.ProjectionType")
-    if projection.ProjectionType != "INCLUDE" and given is not None:
-        raise ValidationError(
-            f"{INVALID}ProjectionType is {projection.ProjectionType}, but NonKeyAttributes is specified: {place}"
-        )
-    if projection.ProjectionType == "INCLUDE" and not given:
-        raise ValidationError(f"{INVALID}ProjectionType is INCLUDE, but NonKeyAttributes is not specified: {place}")
-    if given is not None and (len(given) > NON_KEY_MAX or len(set(given)) < len(given) or "" in given):
-        raise ValidationError(
-            f"{INVALID}{place}.NonKeyAttributes: at most {NON_KEY_MAX} different names are allowed, none empty"
-        )
-
-
-def _check_throughput(place: str, billing: str, throughput: Any) -> None:
-    member = f"{place}ProvisionedThroughput"
-    if billing == "PAY_PER_REQUEST":
-        if throughput is not None:
-            raise ValidationError(f"{member}: must not be given with BillingMode PAY_PER_REQUEST")
-        return
-    if throughput is None:
-        raise ValidationError(f"{member}: is missing; it must be given with BillingMode PROVISIONED")
-    for units in ("ReadCapacityUnits", "WriteCapacityUnits"):
-        if getattr(throughput, units) < 1:
-            raise ValidationError(f"{member}.{units}: {getattr(throughput, units)} is not allowed; it must be >= 1")
-
-
 def _throughput(given: Any) -> dict[str, int]:
     read, write = (given.ReadCapacityUnits, given.WriteCapacityUnits) if given else (0, 0)
     return {"ReadCapacityUnits": read, "WriteCapacityUnits": write, "NumberOfDecreasesToday": 0}
-
-
-def _listed(names: Iterable[str]) -> str:
-    return f"[{', '.join(names)}]"

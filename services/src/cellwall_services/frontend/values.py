@@ -35,6 +35,7 @@ ATTRIBUTE_NAME_BYTES_MAX = 65535
 CONTAINER_BYTES = 3  # overhead of a list or map; one more byte for each member ("Item sizes and formats")
 
 TYPES = ("S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS")
+_NUMERIC = frozenset("0123456789+-.eE")
 _SET_OF = {"SS": "S", "NS": "N", "BS": "B"}
 _EMPTY_SETS = {  # DynamoDB's own words
     "SS": "An string set  may not be empty",
@@ -163,11 +164,11 @@ def _scalar(kind: str, content: object, place: str) -> tuple[str, int]:
 def _number_problem(text: str) -> str:
     """DynamoDB's words for what `canonical_number` refused."""
     try:
-        number = Decimal(text)
+        number = Decimal(text) if _NUMERIC.issuperset(text) else Decimal("NaN")
     except InvalidOperation:
-        return f"The parameter cannot be converted to a numeric value: {text[:50]}"
-    if not number.is_finite():
-        return f"The parameter cannot be converted to a numeric value: {text[:50]}"
+        number = Decimal("NaN")
+    if number.is_nan():
+        return f"The parameter cannot be converted to a numeric value: {text[:50]!r}"
     if len("".join(map(str, number.as_tuple().digits)).rstrip("0")) > NUMBER_DIGITS_MAX:
         return f"Attempting to store more than {NUMBER_DIGITS_MAX} significant digits in a Number"
     if number.adjusted() > NUMBER_EXPONENT_MAX:
