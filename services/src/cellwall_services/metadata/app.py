@@ -22,8 +22,9 @@ from ..config import NodeConfig
 from ..records import Recorder
 from ..wire import Join, Joined, MembershipStatistics, TableChange
 from . import store as keys
+from .changes import TableJob
 from .engine import Engine
-from .jobs import Job, MapJob, MembershipJob, NotFound, TableJob
+from .jobs import Job, MapJob, MembershipJob, NotFound
 from .metrics import Metrics
 from .store import Store
 
@@ -97,8 +98,8 @@ class Node:
         response = await self._do(job, self._slice.get(server, 0), "membership")
         if response.status == 200:
             took_s = time.monotonic() - started_s
-            self._statistics[server] = MembershipStatistics(job.records, len(job.body), took_s, time.time())
-            self._metrics.membership(job.records, len(job.body))
+            self._statistics[server] = MembershipStatistics(job.count, len(job.body), took_s, time.time())
+            self._metrics.membership(job.count, len(job.body))
         return response
 
     async def _confirm(self, request: web.Request) -> web.Response:
@@ -124,7 +125,7 @@ class Node:
         except msgspec.DecodeError as error:
             return _error(400, f"table change: {error}")
         partition = min((self._slice.get(server, 0) for server in change.assignments), default=0)
-        return await self._do(TableJob(change), partition, "tables", admin=True)
+        return await self._do(TableJob(self._config.cell, change), partition, "tables", admin=True)
 
     async def _version(self, _: web.Request) -> web.Response:
         try:
