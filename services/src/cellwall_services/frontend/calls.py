@@ -29,11 +29,13 @@ class Replica(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True):
-    """``body`` only if the outcome is done; ``reason`` only if it is not."""
+    """``body`` only if the outcome is done; ``reason`` only if it is not. ``lacking``: partitions that a refusal is
+    about; empty: it is about the server."""
 
     outcome: Outcome
     reason: str = ""
     body: T | None = None
+    lacking: list[str] = []
 
 
 class Request(msgspec.Struct, Generic[T], frozen=True):
@@ -73,7 +75,7 @@ class Calls:
     def start(self, replica: Replica, request: Request[T]) -> asyncio.Task[Answer[T]]:
         task = asyncio.create_task(self.call(replica, request))
         self._tasks.add(task)  # type: ignore[arg-type]  # a task of some answer is one of any, for holding it
-        task.add_done_callback(self._tasks.discard)  # type: ignore[arg-type]
+        task.add_done_callback(self._tasks.discard)
         return task
 
     async def call(self, replica: Replica, request: Request[T]) -> Answer[T]:
@@ -103,7 +105,8 @@ class Calls:
             if response.status == 200:
                 return Answer("done", body=request.answers.decode(data))
             if response.status == 503:
-                return Answer("refused", _decode_refusal(data).reason)
+                refusal = _decode_refusal(data)
+                return Answer("refused", refusal.reason, lacking=refusal.partitions)
         except msgspec.DecodeError:
             return Answer("unknown", "unreadable answer")
         return Answer("refused" if response.status < 500 else "unknown", f"status {response.status}")

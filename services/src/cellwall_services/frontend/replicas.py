@@ -52,23 +52,32 @@ class Replicas:
         self, replicas: Sequence[Replica], partition: str, key: bytes, item: bytes | None, *, learn: bool = False
     ) -> Written:
         """Store an item (None deletes) as the newest version: returns when a quorum has it, raises when it has not."""
-        version = self.clock.next()
-        answers = await self._store(replicas, Put(partition, key, version, item, learn))
+        return await self.write_at(replicas, partition, key, self.clock.next(), item, learn=learn)
+
+    async def write_at(
+        self,
+        replicas: Sequence[Replica],
+        partition: str,
+        key: bytes,
+        version: Version,
+        item: bytes | None,
+        *,
+        learn: bool = False,
+    ) -> Written:
+        """The same at a version that the item has already, or that ``clock`` gave out; a higher one that is there
+        stays. May be repeated: then this write itself is among what was there ``before``."""
+        op: quorum.Op = "put" if item is not None else "delete"
+        answers = await self._ask(op, replicas, calls.put(Put(partition, key, version, item, learn)))
+        self._settle(op, answers)
         before = [a.body for a in answers.values() if a.body is not None and a.body.version is not None]
         for stored in before:
             self.clock.observe(stored.version)
         return Written(version, before)
 
-    async def write_at(
-        self, replicas: Sequence[Replica], partition: str, key: bytes, version: Version, item: bytes | None
-    ) -> None:
-        """Store an item (None deletes) at a version it has already; a higher one there stays. Errors as `write`."""
-        await self._store(replicas, Put(partition, key, version, item))
-
     async def read(self, replicas: Sequence[Replica], partition: str, key: bytes) -> bytes | None:
         """A consistent read: the highest version of two answers, on a quorum before it is told."""
         answers = await self._ask("get", replicas, calls.get(Get(partition, key)))
-        _settle("get", answers)
+        self._settle("get", answers)
         held = {server: answer.body for server, answer in answers.items() if answer.body is not None}
         best = max(held.values(), key=_rank)
         self.clock.observe(best.version)
@@ -107,12 +116,6 @@ class Replicas:
         """Let calls that are still on their way end."""
         await self.calls.close()
 
-    async def _store(self, replicas: Sequence[Replica], put: Put) -> dict[str, Answer[Stored]]:
-        op: quorum.Op = "put" if put.item is not None else "delete"
-        answers = await self._ask(op, replicas, calls.put(put))
-        _settle(op, answers)
-        return answers
-
     async def _ask(self, op: quorum.Op, replicas: Sequence[Replica], request: Request[T]) -> dict[str, Answer[T]]:
         """The answers of all replicas, or of as many as settle the outcome."""
         tasks = {self.calls.start(replica, request): replica.server for replica in replicas}
@@ -125,6 +128,16 @@ class Replicas:
                 break
         return answers
 
+    def _settle(self, op: quorum.Op, answers: Mapping[str, Answer[T]]) -> None:
+        state = _outcome(op, answers)
+        self._metrics.quorums.labels(op, state).inc()
+        if state == "done":
+            return
+        said = "; ".join(f"{server}: {answer.reason or answer.outcome}" for server, answer in answers.items())
+        if state == "unknown":
+            raise InternalServerError(f"no quorum; the write may or may not have been stored ({said})")
+        raise ServiceUnavailableError(f"no quorum; nothing was stored or read ({said})")
+
 
 def _rank(got: Got) -> Version:
     return got.version if got.version is not None else Version(-1, 0, "")
@@ -135,13 +148,3 @@ def _outcome(op: quorum.Op, answers: Mapping[str, Answer[T]]) -> str:
     for answer in answers.values():
         count[answer.outcome] += 1
     return quorum.outcome(op, count["done"], count["refused"], count["unknown"])
-
-
-def _settle(op: quorum.Op, answers: Mapping[str, Answer[T]]) -> None:
-    state = _outcome(op, answers)
-    if state == "done":
-        return
-    said = "; ".join(f"{server}: {answer.reason or answer.outcome}" for server, answer in answers.items())
-    if state == "unknown":
-        raise InternalServerError(f"no quorum; the write may or may not have been stored ({said})")
-    raise ServiceUnavailableError(f"no quorum; nothing was stored or read ({said})")

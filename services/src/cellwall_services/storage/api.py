@@ -88,7 +88,7 @@ class Api:
                 answer = act(server, body)
             except Declined as declined:
                 self._metrics.replica(op, declined.reason)
-                return web.Response(status=503, body=_encode(Refusal(declined.reason)))
+                return web.Response(status=503, body=_encode(Refusal(declined.reason, declined.partitions)))
             except (msgspec.DecodeError, Refused) as error:
                 self._metrics.replica(op, "malformed")
                 return web.Response(status=400, text=f"{op}: {error}")

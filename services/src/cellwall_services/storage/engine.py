@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cellwall.errors import Refused, Unavailable
@@ -32,11 +32,12 @@ DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Declined(Unavailable):
-    """The replica did nothing; ``reason`` is that of a `wire.Refusal`."""
+    """The replica did nothing; ``reason`` and ``partitions`` are those of a `wire.Refusal`."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", partitions: Sequence[str] = ()) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
+        self.partitions = list(partitions)
 
 
 class Store:
@@ -71,8 +72,7 @@ class Store:
         """Rows of partitions that are all held, one index scan each, until the limit or `RANGE_BYTES_MAX` is full."""
         if asked.limit < 1:
             raise Refused(f"limit: {asked.limit} is not allowed; it must be at least 1")
-        for name in asked.partitions:
-            self._must_hold(name)
+        self._must_hold(*asked.partitions)
         limit = min(asked.limit, RANGE_ROWS_MAX)
         found: list[Row] = []
         size_bytes = 0
@@ -82,7 +82,7 @@ class Store:
                 for row in rows.scan(self._open(), name, asked, limit - len(found) + 1):
                     if not intact(row):
                         self._lose(name, [row.key])
-                        raise Declined("corrupt", name)
+                        raise Declined("corrupt", name, [name])
                     size_bytes += ROW_BYTES + len(row.key) + len(row.item or b"")
                     if found and (len(found) == limit or size_bytes > RANGE_BYTES_MAX):
                         return Ranged(found, True)
@@ -155,10 +155,12 @@ class Store:
                 self._db = db
         return self._db
 
-    def _must_hold(self, partition: str) -> None:
+    def _must_hold(self, *partitions: str) -> None:
         self._open()
-        if partition not in self._held:
-            raise Declined("corrupt" if partition in self._lost else "not-assigned", partition)
+        lacking = [name for name in partitions if name not in self._held]
+        if lacking:
+            reason = "corrupt" if self._lost.issuperset(lacking) else "not-assigned"
+            raise Declined(reason, ", ".join(lacking), lacking)
 
     def _read(self, partition: str, key: bytes) -> tuple[Version, bytes | None] | None:
         row = rows.one(self._open(), partition, key)
