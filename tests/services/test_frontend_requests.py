@@ -31,6 +31,7 @@ QUERY = {
     "ExpressionAttributeValues": {":p": {"S": "a"}},
 }
 ITEM = {"pk": {"S": "a"}}
+VIOLATED = "1 validation error detected: "
 
 
 def parse(name: str, body: Any) -> Any:
@@ -103,6 +104,22 @@ def test_what_is_not_supported_is_refused_by_name(name: str, member: str) -> Non
     assert error.message == f"{name}: {member} is not supported here"
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "place"),
+    [
+        ("GetItem", {"TableName": "visits"}, "key"),
+        ("GetItem", {"TableName": None, "Key": ITEM}, "tableName"),
+        ("PutItem", {"TableName": "visits", "Item": None}, "item"),
+        ("BatchGetItem", {"RequestItems": {"visits": {}}}, "requestItems[...].Keys"),
+        ("CreateTable", {"TableName": "visits", "AttributeDefinitions": []}, "keySchema"),
+    ],
+)
+def test_a_missing_member_is_named(name: str, body: dict[str, Any], place: str) -> None:
+    error = refused(name, body)
+    assert isinstance(error, ValidationError)
+    assert error.message == f"{VIOLATED}Value null at '{place}' failed to satisfy constraint: Member must not be null"
+
+
 def test_a_nested_member_is_refused_with_its_place() -> None:
     update = {"TableName": "visits", "GlobalSecondaryIndexUpdates": [{"Update": {"IndexName": "by-gk"}}]}
     problem = "UpdateTable: GlobalSecondaryIndexUpdates[0].Update is not supported here"
@@ -111,9 +128,6 @@ def test_a_nested_member_is_refused_with_its_place() -> None:
 
 def batch(table: str, keys: int) -> dict[str, Any]:
     return {table: {"Keys": [ITEM] * keys}}
-
-
-VIOLATED = "1 validation error detected: "
 
 
 @pytest.mark.parametrize(
@@ -192,6 +206,9 @@ def test_two_indexes_at_once_are_over_the_limit() -> None:
         ("Query", {"Limit": "1"}),
         ("Query", {"ExpressionAttributeNames": {"#a": 1}}),
         ("Scan", {"ConsistentRead": "yes"}),
+        ("Scan", {"ExclusiveStartKey": []}),
+        ("PutItem", {"Item": [ITEM]}),
+        ("GetItem", {"Key": "a"}),
         ("BatchGetItem", {"RequestItems": []}),
         ("BatchWriteItem", {"RequestItems": {"visits": {}}}),
         ("UpdateTable", {"GlobalSecondaryIndexUpdates": {}}),
@@ -606,7 +623,6 @@ def test_the_last_key_of_a_page_starts_the_next() -> None:
         ({"pk": {"S": "a"}, "sk": {"N": "x"}}, {}, "The provided starting key is invalid: The parameter cannot be"),
         ({"pk": {"S": "b"}, "sk": {"N": "7"}}, {}, "outside query boundaries based on provided conditions"),
         ({"pk": {"S": "a"}, "sk": {"N": "1"}}, {}, "does not match the range key predicate"),
-        ([], {}, "The provided starting key is invalid: "),
     ],
 )
 def test_starting_keys_refused(start: Any, members: dict[str, Any], problem: str) -> None:

@@ -22,14 +22,14 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 class PutItem(_Body, frozen=True, kw_only=True):
     TableName: str
-    Item: Any
+    Item: dict[str, Any]
     ReturnValues: str = "NONE"
     ReturnItemCollectionMetrics: str = "NONE"
 
 
 class GetItem(_Body, frozen=True, kw_only=True):
     TableName: str
-    Key: Any
+    Key: dict[str, Any]
     ConsistentRead: bool = False
     ProjectionExpression: str | None = None
     ExpressionAttributeNames: dict[str, str] | None = None
@@ -37,7 +37,7 @@ class GetItem(_Body, frozen=True, kw_only=True):
 
 class DeleteItem(_Body, frozen=True, kw_only=True):
     TableName: str
-    Key: Any
+    Key: dict[str, Any]
     ReturnValues: str = "NONE"
     ReturnItemCollectionMetrics: str = "NONE"
 
@@ -53,7 +53,7 @@ class _RangeRead(_Body, frozen=True, kw_only=True):
     Select: str | None = None
     Limit: int | None = None
     ConsistentRead: bool = False
-    ExclusiveStartKey: Any = None
+    ExclusiveStartKey: dict[str, Any] | None = None
 
 
 class Query(_RangeRead, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class Scan(_RangeRead, frozen=True, kw_only=True):
 class KeysAndAttributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The keys that BatchGetItem wants of one table. Given back as it came, it is an UnprocessedKeys member."""
 
-    Keys: list[Any]
+    Keys: list[dict[str, Any]]
     ConsistentRead: bool = False
     ProjectionExpression: str | None = None
     ExpressionAttributeNames: dict[str, str] | None = None
@@ -80,11 +80,11 @@ class BatchGetItem(_Body, frozen=True, kw_only=True):
 
 
 class PutRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    Item: Any
+    Item: dict[str, Any]
 
 
 class DeleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    Key: Any
+    Key: dict[str, Any]
 
 
 class WriteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -69,7 +69,7 @@ def _check_read(read: Query | Scan) -> None:
     if read.Limit is not None:
         _between("limit", read.Limit, 1, None)
     if read.Select is not None and read.Select not in SELECTS:
-        raise _violated("select", read.Select, f"satisfy enum value set: [{', '.join(SELECTS)}]")
+        raise violated("select", read.Select, f"satisfy enum value set: [{', '.join(SELECTS)}]")
     _check_select(read)
     condition = read.KeyConditionExpression if isinstance(read, Query) else None
     expressions = condition is not None or read.ProjectionExpression is not None
@@ -159,13 +159,15 @@ def _check_update(update: UpdateTable) -> None:
 
 def _between(member: str, number: int, low: int, high: int | None, what: str = "value") -> None:
     if number < low:
-        raise _violated(member, number, f"have {what} greater than or equal to {low}")
+        raise violated(member, number, f"have {what} greater than or equal to {low}")
     if high is not None and number > high:
-        raise _violated(member, number, f"have {what} less than or equal to {high}")
+        raise violated(member, number, f"have {what} less than or equal to {high}")
 
 
-def _violated(member: str, given: object, rule: str) -> ValidationError:
+def violated(member: str, given: object, rule: str) -> ValidationError:
+    """A member breaks a rule of the service's model. DynamoDB spells members with a small letter here."""
+    shown = "null" if given is None else f"'{str(given)[:100]}'"
+    spelt = member[:1].lower() + member[1:]
     return ValidationError(
-        f"1 validation error detected: Value '{str(given)[:100]}' at '{member}' failed to satisfy constraint: "
-        f"Member must {rule}"
+        f"1 validation error detected: Value {shown} at '{spelt}' failed to satisfy constraint: Member must {rule}"
     )

@@ -23,7 +23,9 @@ from .errors import (
 TARGET_PREFIX = "DynamoDB_20120810."
 
 _CREDENTIAL = re.compile(r"Credential=([^/\s,=]+)/[^/\s,]+/[^/\s,]+/[^/\s,]+/aws4_request(?=[,\s]|$)")
-_UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$\.?(.*)`)?", re.DOTALL)
+_AT = r"(?: - at `\$\.?(.*)`)?"
+_UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*?)`" + _AT, re.DOTALL)
+_NO_MEMBER = re.compile(r"(?:Object missing required field `(.*?)`|Expected `.*?`, got `null`)" + _AT)
 
 
 def operation_name(headers: Mapping[str, str]) -> str:
@@ -67,10 +69,19 @@ def parse(name: str, body: bytes) -> Operation:
 
 
 def _translated(name: str, text: str) -> SerializationError | ValidationError:
-    """msgspec names the place as `$.A.B`. A wrong JSON type is a SerializationException, as at DynamoDB."""
+    """msgspec names the place as `$.A.B`. A wrong JSON type is a SerializationException, as at DynamoDB; null is
+    as good as nothing."""
     unknown = _UNKNOWN_MEMBER.fullmatch(text)
     if unknown:
         member, place = unknown.groups()
-        return ValidationError(f"{name}: {f'{place}.' if place else ''}{member[:100]} is not supported here")
+        return ValidationError(f"{name}: {_joined(place, member[:100])} is not supported here")
+    absent = _NO_MEMBER.fullmatch(text)
+    if absent:
+        member, place = absent.groups()
+        return members.violated(_joined(place, member), None, "not be null")
     text = f"{name}: {text.replace('`', chr(39))}"
     return SerializationError(text) if ": Expected " in text else ValidationError(text)
+
+
+def _joined(*path: str | None) -> str:
+    return ".".join(part for part in path if part)

@@ -104,14 +104,16 @@ def key_value(value: dict[str, Any], name: str, role: Role) -> KeyValue:
 
 def value(raw: object, place: str, depth: int = 0) -> tuple[dict[str, Any], int]:
     """The canonical value and its size in bytes."""
-    if not isinstance(raw, dict):
+    given = {} if raw is None else raw
+    if not isinstance(given, dict):
         raise SerializationError(f"{place}: expected an attribute value such as {{'S': 'text'}}, got {_kind(raw)}")
-    if len(raw) != 1:
-        problem = "has more than one datatypes set" if raw else "is empty"
+    typed = [(kind, content) for kind, content in given.items() if content is not None]  # null is as good as nothing
+    if len(typed) != 1:
+        problem = "has more than one datatypes set" if typed else "is empty"
         raise ValidationError(
             f"Supplied AttributeValue {problem}, must contain exactly one of the supported datatypes: {place}"
         )
-    ((kind, content),) = raw.items()
+    ((kind, content),) = typed
     inner = f"{place}.{kind}"
     if kind in ("S", "N", "B"):
         text, size_bytes = _scalar(kind, content, inner)
