@@ -79,15 +79,20 @@ def world_metrics() -> WorldMetrics:
 
 
 def load_metrics() -> str:
-    """The rows of the load's registry, from a process of its own: it loads gevent, which patches what tests use."""
+    """The page that the load serves, from a process of its own: it loads gevent, which patches what tests use."""
     code = """
-import json, sys
+from gevent import monkey
+monkey.patch_all()
+import socket, sys, urllib.request
 sys.path.insert(0, sys.argv[1])
 from load_metrics import Metrics
-from prometheus_client import generate_latest
+with socket.create_server(("127.0.0.1", 0)) as free:
+    address = "127.0.0.1:%d" % free.getsockname()[1]
 metrics = Metrics()
 metrics.ended("put", "done", 0.001, 0.02)
-print(generate_latest(metrics.registry).decode())
+metrics.serve(address)
+with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as page:
+    print(page.read().decode())
 """
     command = [sys.executable, "-c", code, str(ROOT / "loadtests")]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
