@@ -187,7 +187,8 @@ def test_a_page_ends_at_a_megabyte(resource: Any) -> None:
     pets = resource.Table("pets")
     for number in range(4):
         pets.put_item(Item={"pk": f"large-{number}", "text": "x" * 390_000})
-    sizes, start = [], {}
+    sizes: list[int] = []
+    start: dict[str, Any] = {}
     while True:
         page = pets.scan(**start)
         sizes.append(sum(len(item.get("text", "")) for item in page["Items"]))

@@ -174,7 +174,7 @@ class Upkeep:
                         mine.discard(number)
                 await asyncio.gather(*(again(number) for number in mine - stored.keys()))
                 await self._settle_found(table, stored)
-                mine -= stored.keys()
+                mine.difference_update(stored)  # in place: more may come to be in doubt meanwhile
                 stored, wait_s = {}, RETRY_S
             except (ApiError, CellwallError) as error:
                 log.warning("%s: %d writes in doubt: %s", table, len(mine), error)
