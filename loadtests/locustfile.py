@@ -23,6 +23,7 @@ import gevent
 import msgspec
 from audit import CONCURRENCY, Key, audit
 from dynamo_json import Answer
+from load_metrics import Metrics
 from load_records import Records
 from locust import User, events, task
 from locust.exception import StopUser
@@ -116,8 +117,10 @@ def _generator(environment: Any) -> Generator:
     except OSError as error:
         raise Refused(f"records: cannot write {config.records} ({error.strerror})") from None
     failures: dict[str, RuntimeError] = {}
+    metrics = Metrics()
 
-    def report(op: str, latency_s: float, answer: Answer) -> None:
+    def report(op: str, late_s: float, latency_s: float, answer: Answer) -> None:
+        metrics.ended(op, answer.outcome, late_s, latency_s)
         failure = None
         if answer.outcome != "done":
             # One object per code: locust counts failures by their text.
@@ -140,6 +143,9 @@ def _generator(environment: Any) -> Generator:
         timeout_s=config.load.timeout_s,
         in_flight_cap=config.load.in_flight_cap,
     )
+    metrics.in_flight.set_function(lambda: loop.in_flight)
+    if config.metrics_listen:
+        metrics.serve(config.metrics_listen)
     return Generator(config, caller, control, loop, records)
 
 

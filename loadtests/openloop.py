@@ -32,7 +32,7 @@ NEVER_S = 3600.0  # the client library's own time-outs count per read, not in al
 class Report(Protocol):
     """Told of every request as it ends (locust's request event)."""
 
-    def __call__(self, op: str, latency_s: float, answer: Answer) -> None: ...
+    def __call__(self, op: str, late_s: float, latency_s: float, answer: Answer) -> None: ...
 
 
 class Caller:
@@ -138,6 +138,10 @@ class OpenLoop:
             gevent.sleep(0.02)
         self.cut_short()
 
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
     def cut_short(self) -> None:
         """Record what was never answered; the process is ending."""
         for number in list(self._in_flight):
@@ -185,4 +189,4 @@ class OpenLoop:
                 value=planned.seq or answer.value,
             )
         )
-        self._report(planned.op, latency_s, answer)
+        self._report(planned.op, late_s, latency_s, answer)

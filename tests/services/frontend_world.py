@@ -71,6 +71,7 @@ class FakeWorld:
         self.down: set[str] = set()  # out of service: 503
         self.cut: set[str] = set()  # connection aborted
         self.metadata_stuck = False
+        self.changes_stuck = False  # only POST /tables
         self.renewing = True
         self.map_loads = 0
         self._loop = asyncio.new_event_loop()
@@ -95,6 +96,8 @@ class FakeWorld:
     def renew(self) -> None:
         """Every server gets its membership and confirms it."""
         for server, records in self.lists.items():
+            gone = self.applied[server] - {a.key for a in records}
+            self.rows = {w: row for w, row in self.rows.items() if w[0] != server or w[1] not in gone}
             self.applied[server] = {a.key for a in records}
             self.confirmed[server] = self.epoch[server]
 
@@ -115,6 +118,7 @@ class FakeWorld:
         app.router.add_post("/tables", self._tables)
         app.router.add_post("/replica/{server}/put", self._put)
         app.router.add_post("/replica/{server}/get", self._get)
+        app.router.add_post("/replica/{server}/range", self._range)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
         self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", self.port).start())
@@ -154,19 +158,23 @@ class FakeWorld:
     async def _tables(self, request: web.Request) -> web.Response:
         change = msgspec.json.decode(await request.read(), type=wire.TableChange)
         await self._answer(None)
+        while self.changes_stuck:
+            await asyncio.sleep(0.05)
         table = change.table
         self.tables[table.id] = table
+        epochs = {}
         for server, added in change.assignments.items():
-            known = any(a.table == table.id for a in self.lists[server])
+            before = self.lists[server]
             if change.remove:
-                self.lists[server] = [a for a in self.lists[server] if a.table != table.id]
-            elif known:
-                continue
+                gone = (change.index,) if change.index is not None else {a.index for a in before}
+                after = [a for a in before if a.table != table.id or a.index not in gone]
             else:
-                self.lists[server] += added
-            self.epoch[server] += 1
+                after = before + [a for a in added if a.key not in {b.key for b in before}]
+            self.lists[server] = after
+            self.epoch[server] += len(after) != len(before)
+            epochs[server] = self.epoch[server]
         self.version += 1
-        return web.Response(status=204)
+        return web.Response(body=msgspec.json.encode(epochs))
 
     # ---- storage
 
@@ -187,15 +195,33 @@ class FakeWorld:
         refused = self._gate(request, put.partition)
         if refused is None:
             where = request.match_info["server"], put.partition, put.key
-            if where not in self.rows or self.rows[where][0] < put.version:
+            before = self.rows.get(where)
+            if before is None or before[0] < put.version:
                 self.rows[where] = (put.version, put.item)
-        return refused or web.Response()
+            stored = wire.Stored(*before) if put.learn and before else wire.Stored()
+        return refused or web.Response(body=msgspec.msgpack.encode(stored))
 
     async def _get(self, request: web.Request) -> web.Response:
         get = msgspec.msgpack.decode(await request.read(), type=wire.Get)
         refused = self._gate(request, get.partition)
         version, item = self.rows.get((request.match_info["server"], get.partition, get.key), (None, None))
         return refused or web.Response(body=msgspec.msgpack.encode(wire.Got(version, item)))
+
+    async def _range(self, request: web.Request) -> web.Response:
+        asked = msgspec.msgpack.decode(await request.read(), type=wire.Range)
+        found: list[wire.Row] = []
+        for name in asked.partitions:
+            refused = self._gate(request, name)
+            if refused is not None:
+                return refused
+            mine = {
+                key: row for (*where, key), row in self.rows.items() if where == [request.match_info["server"], name]
+            }
+            keys = sorted(mine, reverse=asked.backward)
+            keys = [key for key in keys if asked.first <= key and (not asked.last or key < asked.last)]
+            found += [wire.Row(name, key, *mine[key], checksum=0) for key in keys]
+        ranged = wire.Ranged(found[: asked.limit], len(found) > asked.limit)
+        return web.Response(body=msgspec.msgpack.encode(ranged))
 
 
 class FrontEnd:
@@ -254,11 +280,21 @@ class FrontEnd:
         return self._process.wait(5)
 
     def customer(self, key: str) -> Any:
-        return boto3.client(
-            "dynamodb",
-            endpoint_url=self.url,
-            region_name="us-east-1",
-            aws_access_key_id=key,
-            aws_secret_access_key="not-checked",
-            config=Config(retries={"max_attempts": 1, "mode": "standard"}, connect_timeout=3, read_timeout=3),
-        )
+        return boto3.client("dynamodb", **self._access(key))
+
+    def resource(self, key: str) -> Any:
+        return boto3.resource("dynamodb", **self._access(key))
+
+    def _access(self, key: str) -> dict[str, Any]:
+        return {
+            "endpoint_url": self.url,
+            "region_name": "us-east-1",
+            "aws_access_key_id": key,
+            "aws_secret_access_key": "not-checked",
+            "config": Config(retries={"max_attempts": 1, "mode": "standard"}, connect_timeout=3, read_timeout=3),
+        }
+
+    def workflows(self) -> list[dict[str, Any]]:
+        """Changes of tables that are under way."""
+        found: list[dict[str, Any]] = json.loads(self.get("/workflows")[1])
+        return found

@@ -16,8 +16,9 @@ from cellwall.errors import Refused
 from cellwall.model import Assignment, IndexInfo, Membership, TableInfo, hash_slice
 from cellwall.spec import MetadataPolicy
 from cellwall_services.metadata import store
+from cellwall_services.metadata.changes import TableJob
 from cellwall_services.metadata.engine import Engine
-from cellwall_services.metadata.jobs import Job, MapJob, MembershipJob, NotFound, TableJob, misfit
+from cellwall_services.metadata.jobs import Job, MapJob, MembershipJob, NotFound, misfit
 from cellwall_services.metadata.store import Command
 from cellwall_services.wire import PartitionMap, TableChange
 
@@ -57,8 +58,8 @@ class Fake:
                 return list(rows)
             case "RPUSH":
                 self.lists.setdefault(key, []).extend(words[1:])  # type: ignore[arg-type]
-            case "LREM":
-                self.lists[key].remove(words[2])  # type: ignore[arg-type]
+            case "DEL":
+                self.lists.pop(key, None)
             case "EVAL":  # store.if_unchanged
                 count = int(words[1])
                 keys, rest = words[2 : 2 + count], list(words[2 + count :])
@@ -241,12 +242,12 @@ def test_a_change_raises_the_epoch_of_those_named_and_only_once() -> None:
     fake = filled("s-1", "s-2", "s-3")
     before = {server: fake.membership(server) for server in ("s-1", "s-3")}
     for _ in range(2):
-        fake.do(TableJob(change(1)))
+        fake.do(TableJob("cell-0", change(1)))
         now = fake.membership("s-1")
         assert (now.epoch, now.count) == (2, before["s-1"].count + 2)
         assert [(a.table, a.epoch, a.born) for a in now.assignments[-2:]] == [("t-91", 2, 2)] * 2
     assert fake.membership("s-3") == before["s-3"]
-    fake.do(TableJob(change(1, remove=True)))
+    fake.do(TableJob("cell-0", change(1, remove=True)))
     now = fake.membership("s-1")
     assert (now.epoch, now.count, now.assignments) == (3, before["s-1"].count, before["s-1"].assignments)
     assert now.tables == before["s-1"].tables
@@ -256,7 +257,7 @@ def test_a_change_raises_the_epoch_of_those_named_and_only_once() -> None:
 def test_a_change_of_status_names_no_server() -> None:
     fake = filled()
     active = msgspec.structs.replace(USERS, status="DELETING")
-    fake.do(TableJob(TableChange(active)))
+    fake.do(TableJob("cell-0", TableChange(active)))
     assert fake.membership("s-1").tables["t-2"].status == "DELETING"
     assert fake.membership("s-1").epoch == 1
 
@@ -264,7 +265,7 @@ def test_a_change_of_status_names_no_server() -> None:
 def test_a_change_that_names_a_stranger_changes_nothing() -> None:
     fake = filled("s-1")
     with pytest.raises(NotFound, match="no server s-2"):
-        fake.do(TableJob(change(1)))
+        fake.do(TableJob("cell-0", change(1)))
     assert (fake.membership("s-1").epoch, "table:t-91" in fake.values) == (1, False)
 
 
@@ -272,7 +273,7 @@ def test_a_change_that_names_a_stranger_changes_nothing() -> None:
 def test_changes_under_way_together_are_as_one_after_the_other(data: st.DataObject) -> None:
     fake = filled("s-1", "s-2")
     numbers = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=5))
-    jobs: list[Job] = [TableJob(change(number)) for number in numbers]
+    jobs: list[Job] = [TableJob("cell-0", change(number)) for number in numbers]
     while jobs:
         job = data.draw(st.sampled_from(jobs))
         answers = [fake.one(command) for command in job.want()]
@@ -285,10 +286,62 @@ def test_changes_under_way_together_are_as_one_after_the_other(data: st.DataObje
         assert now.count == len(fake.lists[f"list:{server}"]) == 11 + 2 * len(set(numbers))
 
 
+BY_SHAPE = IndexInfo("by-shape", 2)
+SHAPED = msgspec.structs.replace(ORDERS, indexes=(*ORDERS.indexes, BY_SHAPE))
+
+
+def test_an_index_comes_and_goes_and_the_answer_tells_the_epochs() -> None:
+    fake = filled("s-1", "s-2")
+    before = fake.membership("s-1")
+    rows = [Assignment("t-1", "by-shape", n, *hash_slice(n, 2), 0, 0, 0, ("s-2", "s-3")) for n in range(2)]
+    add = TableChange(SHAPED, {"s-1": rows, "s-2": rows[:1]})
+    for _ in range(2):  # sent again: nothing changes, the same epochs are told
+        assert msgspec.json.decode(fake.do(TableJob("cell-0", add))) == {"s-1": 2, "s-2": 2}
+    now = fake.membership("s-1")
+    assert [(a.index, a.epoch, a.born) for a in now.assignments[-2:]] == [("by-shape", 2, 2)] * 2
+    assert (now.count, now.tables["t-1"]) == (before.count + 2, SHAPED)
+    fake.do(TableJob("cell-0", change(1, ("s-1",))))  # another change: the index still came with epoch 2
+    assert msgspec.json.decode(fake.do(TableJob("cell-0", add))) == {"s-1": 2, "s-2": 2}
+
+    gone = TableChange(SHAPED, {"s-1": [], "s-2": []}, remove=True, index="by-shape")
+    for _ in range(2):
+        assert msgspec.json.decode(fake.do(TableJob("cell-0", gone))) == {"s-1": 4, "s-2": 3}
+    fake.do(TableJob("cell-0", TableChange(ORDERS)))
+    now = fake.membership("s-1")
+    assert now.assignments[: before.count] == before.assignments
+    assert now.tables.keys() == {"t-1", "t-2", "t-91"} and now.tables["t-1"] == ORDERS
+    assert fake.membership("s-2").assignments == before.assignments
+
+
+@given(data=st.data(), page=st.integers(1, 4))
+def test_a_list_that_changes_while_it_is_read_is_read_anew(data: st.DataObject, page: int) -> None:
+    """Tables come and go between any two turns: nobody is refused, and what goes out is the list of its epoch."""
+    fake = filled("s-1")
+    seen = {1: fake.membership("s-1").assignments}
+    job = MembershipJob("cell-0", "s-1", page)
+    for remove in data.draw(st.lists(st.booleans(), max_size=6)):
+        for _ in range(data.draw(st.integers(0, 3))):
+            if fake.step(job):
+                break
+        else:
+            if remove:
+                gone = TableChange(ORDERS, {"s-1": []}, remove=True, index=data.draw(st.sampled_from([None, "by-day"])))
+                fake.do(TableJob("cell-0", gone))
+            else:
+                fake.do(TableJob("cell-0", change(data.draw(st.integers(1, 3)), ("s-1",))))
+            now = fake.membership("s-1")
+            seen[now.epoch] = now.assignments
+            continue
+        break
+    answer = msgspec.json.decode(job.body or fake.do(job), type=Membership)
+    assert answer.assignments == seen[answer.epoch]
+    assert answer.count == len(answer.assignments) == job.count
+
+
 def test_a_large_change_fits_the_stores_scripts() -> None:
     info = TableInfo("t-90", "huge", "carol", 9000)
     fake = filled("s-1")
-    fake.do(TableJob(TableChange(info, {"s-1": list(records(info, epoch=0))})))
+    fake.do(TableJob("cell-0", TableChange(info, {"s-1": list(records(info, epoch=0))})))
     assert fake.membership("s-1", 500).count == 9011
     command = store.if_unchanged({"s-1": 1}, [("RPUSH", "list:s-1", b"a", b"b"), ("INCR", "version")])
     assert command[2:] == (1, "server:s-1", 1, 4, "RPUSH", "list:s-1", b"a", b"b", 2, "INCR", "version")
@@ -335,7 +388,7 @@ async def test_a_store_that_holds_nonsense_costs_one_request_and_not_the_node(ke
     fake.hashes["server:s-1"][key] = b"[nonsense"
     engine, task = await started(fake, MetadataPolicy(page_records=4, partitions=1))
     async with asyncio.timeout(10):
-        for job in (MembershipJob("cell-0", "s-1", 4), TableJob(change(1)), MapJob("cell-0", 0, 4)):
+        for job in (MembershipJob("cell-0", "s-1", 4), TableJob("cell-0", change(1)), MapJob("cell-0", 0, 4)):
             with pytest.raises(Refused, match="cannot be read"):
                 await engine.do(job, 0)
         assert await engine.do(MembershipJob("cell-0", "s-2", 4), 0)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from cellwall.errors import Refused
 from cellwall.quorum import Version
-from cellwall_services.storage.engine import Declined, Store, intact, row_checksum
-from cellwall_services.wire import Get, Got, Put, Row
+from cellwall_services.storage.engine import RANGE_BYTES_MAX, Declined, Store
+from cellwall_services.storage.rows import intact, open_file, row_checksum, scan_statement
+from cellwall_services.wire import Get, Got, Put, Range, Row, Stored
 
 
 @pytest.fixture
@@ -29,8 +30,12 @@ versions = st.builds(Version, st.integers(0, 3), st.integers(0, 2), st.sampled_f
 items = st.none() | st.binary(max_size=8)
 operations = st.lists(
     st.one_of(
-        st.tuples(st.just("put"), st.builds(Put, names, keys, versions, items)),
+        st.tuples(st.just("put"), st.builds(Put, names, keys, versions, items, st.booleans())),
         st.tuples(st.just("get"), st.builds(Get, names, keys)),
+        st.tuples(
+            st.just("range"),
+            st.builds(Range, st.lists(names, unique=True), keys, keys, st.booleans(), st.integers(1, 4)),
+        ),
         st.tuples(st.just("create"), names),
         st.tuples(st.just("drop"), names),
         st.tuples(st.just("reopen"), st.none()),
@@ -50,13 +55,25 @@ def test_it_does_what_a_dictionary_does(
     try:
         for _, step in steps:
             match step:
-                case Put(partition, key, version, item) if partition in twin:
-                    store.put(step)
+                case Put(partition, key, version, item, learn) if partition in twin:
+                    before = twin[partition].get(key) if learn else None
+                    assert store.put(step) == (Stored(*before) if before else Stored())
                     twin[partition][key] = max(
                         twin[partition].get(key, (version, item)), (version, item), key=by_version
                     )
                 case Get(partition, key) if partition in twin:
                     assert store.get(step) == Got(*twin[partition].get(key, (None, None)))
+                case Range() if twin.keys() >= set(step.partitions):
+                    answer = store.range(step)
+                    rows = filtered(twin, step)
+                    assert [(row.partition, row.key, row.version, row.item) for row in answer.rows] == rows[
+                        : step.limit
+                    ]
+                    assert answer.more == (len(rows) > step.limit)
+                    assert all(intact(row) for row in answer.rows)
+                case Range():
+                    with pytest.raises(Declined, match="not-assigned"):
+                        store.range(step)
                 case Put():
                     with pytest.raises(Declined, match="not-assigned"):
                         store.put(step)
@@ -81,6 +98,17 @@ def test_it_does_what_a_dictionary_does(
         assert all(intact(row) for row in exported.rows)
     finally:
         store.close()
+
+
+def filtered(
+    twin: dict[str, dict[bytes, tuple[Version, bytes | None]]], asked: Range
+) -> list[tuple[str, bytes, Version, bytes | None]]:
+    return [
+        (name, key, *twin[name][key])
+        for name in asked.partitions
+        for key in sorted(twin[name], reverse=asked.backward)
+        if asked.first <= key and (not asked.last or key < asked.last)
+    ]
 
 
 def by_version(value: tuple[Version, bytes | None]) -> Version:
@@ -119,8 +147,8 @@ def test_a_damaged_row_takes_its_whole_partition_out_until_peers_refill_it(
     assert store.get(Get("p", b"l")).item == b"mine"
 
 
-@pytest.mark.parametrize("meet", ["put", "export", "refill"])
-def test_damage_is_also_met_by_a_put_an_export_and_a_refill(store: Store, tmp_path: Path, meet: str) -> None:
+@pytest.mark.parametrize("meet", ["put", "range", "export", "refill"])
+def test_damage_is_also_met_by_a_put_a_range_an_export_and_a_refill(store: Store, tmp_path: Path, meet: str) -> None:
     store.create({"p": 1})
     store.put(Put("p", b"k", Version(5, 0, "fe"), b"mine"))
     damage(store, tmp_path, "UPDATE items SET ms = 99")
@@ -128,6 +156,11 @@ def test_damage_is_also_met_by_a_put_an_export_and_a_refill(store: Store, tmp_pa
     if meet == "put":
         with pytest.raises(Declined, match="corrupt"):  # not swallowed by the damaged, higher version
             store.put(Put("p", b"k", version, b"new"))
+    elif meet == "range":
+        with pytest.raises(Declined, match="corrupt"):
+            store.range(Range(["p"]))
+        with pytest.raises(Declined, match="corrupt"):  # the damaged row is gone, but so is the trust
+            store.range(Range(["p"]))
     elif meet == "export":
         assert store.export(["p"]).held == []
     else:
@@ -135,6 +168,35 @@ def test_damage_is_also_met_by_a_put_an_export_and_a_refill(store: Store, tmp_pa
     store.create({"p": 2}, [Row("p", b"k", version, b"peer", row_checksum("p", b"k", version, b"peer"))])
     assert store.get(Get("p", b"k")) == Got(version, b"peer")
     assert store.held["p"] == 2
+
+
+def test_an_answer_to_a_range_is_bounded_in_bytes_but_never_empty(store: Store) -> None:
+    store.create({"p": 1})
+    for number in range(4):
+        store.put(Put("p", b"%d" % number, Version(1, 0, "fe"), bytes(RANGE_BYTES_MAX // 2 - 200)))
+    answer = store.range(Range(["p"]))
+    assert ([row.key for row in answer.rows], answer.more) == ([b"0", b"1"], True)
+    store.put(Put("p", b"2", Version(2, 0, "fe"), bytes(2 * RANGE_BYTES_MAX)))
+    answer = store.range(Range(["p"], first=b"2"))
+    assert ([row.key for row in answer.rows], answer.more) == ([b"2"], True)
+    answer = store.range(Range(["p"], first=b"3", limit=2**64 - 1))
+    assert ([row.key for row in answer.rows], answer.more) == ([b"3"], False)
+
+
+def test_a_range_of_no_rows_is_bad_input(store: Store) -> None:
+    with pytest.raises(Refused, match="limit"):
+        store.range(Range([], limit=0))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("last", [b"", b"z"])
+def test_a_range_is_one_walk_along_the_primary_key(tmp_path: Path, last: bytes, backward: bool) -> None:
+    db = open_file(tmp_path / "s.sqlite")
+    statement, values = scan_statement("p", Range(["p"], b"a", last, backward), 10)
+    plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + statement, values)]
+    db.close()
+    assert len(plan) == 1, "no sorting"
+    assert plan[0].startswith("SEARCH items USING PRIMARY KEY (partition=? AND key>?")
 
 
 def test_a_file_that_is_no_database_is_set_aside(store: Store, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ class Catalogue(_File, frozen=True, kw_only=True):
 
 class LoadConfig(_File, frozen=True, kw_only=True):
     """Settings of the load generator. ``endpoint`` is the front end, ``records`` the NDJSON file it appends to,
-    ``control_path`` the `Control` it follows. ``load.rps`` is not used here: the rate in force is the control's."""
+    ``control_path`` the `Control` it follows. ``load.rps`` is not used here: the rate in force is the control's.
+    ``metrics_listen``: "host:port" of the metrics page; none if empty."""
 
     endpoint: str
     seed: int
@@ -80,6 +81,7 @@ class LoadConfig(_File, frozen=True, kw_only=True):
     catalogue_path: str
     control_path: str
     records: str
+    metrics_listen: str = ""
 
     def check(self) -> None:
         load = self.load

@@ -1,18 +1,27 @@
-"""Primary keys: their canonical form, their bytes in the store, and their hash.
+"""Keys: their canonical form, their bytes in the store, what a key condition spans there, and their hash.
 
-Decides which number two spellings denote, under which bytes an item is kept and which partition holds
-it. Never touches items. Invariant I7: equal keys have equal bytes and hash, different keys different
-bytes; the front end, the load generator and the simulation all take both from here.
+Decides which number two spellings denote, under which bytes an item or an index entry is kept and which
+partition holds it. Never touches items. Invariant I10: equal keys have equal bytes and hash, different keys
+different bytes, and under one hash key the bytes sort like the range keys (`keyorder`); the front end, the
+load generator and the simulation all take them from here.
+
+    an item          hash key (type, length, bytes) | range key (type, bytes that sort)
+    an index entry   hash key (type, length, bytes) | range key (type, escaped bytes that sort) | END | the item's key
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
+from . import keyorder
 from .errors import Refused
 from .model import partition_of
+
+KeyOp = Literal["=", "<", "<=", ">", ">=", "BETWEEN", "begins_with"]
 
 KEY_TYPES = ("S", "N", "B")
 
@@ -59,11 +68,80 @@ def encode_key(
     hash_type: str, hash_key: bytes | str, range_type: str | None = None, range_key: bytes | str = b""
 ) -> bytes:
     """The bytes under which a replica keeps an item. The length before the hash key keeps it injective."""
-    first = key_bytes(hash_type, hash_key)
-    head = hash_type.encode() + len(first).to_bytes(2, "big") + first
+    head = _head(hash_type, hash_key)
+    return head if range_type is None else head + range_type.encode() + _sortable(range_type, range_key)
+
+
+def index_key(
+    hash_type: str, hash_key: bytes | str, range_type: str | None, range_key: bytes | str, base_key: bytes
+) -> bytes:
+    """The bytes of an entry in an index's partition; ``base_key``: the item's own, as of `encode_key`.
+
+    Entries of one index hash key sort by index range key, then by the item's key."""
+    head = _head(hash_type, hash_key)
+    if range_type is not None:
+        head += range_type.encode() + keyorder.escape(_sortable(range_type, range_key))
+    return head + keyorder.END + base_key
+
+
+def base_key(index_key: bytes) -> bytes:
+    """The key of the item that an index entry stands for."""
+    after_hash = 3 + int.from_bytes(index_key[1:3], "big")
+    return index_key[index_key.index(keyorder.END, after_hash) + len(keyorder.END) :]
+
+
+def key_range(
+    hash_type: str,
+    hash_key: bytes | str,
+    range_type: str | None,
+    op: KeyOp | None,
+    values: Sequence[bytes | str],
+    *,
+    index: bool,
+) -> tuple[bytes, bytes]:
+    """(first, last): first <= key < last holds for just the keys that satisfy a condition. ``last`` is never b"".
+
+    ``op`` None: every range key. ``values``: the operands, two for BETWEEN. ``index``: keys as of `index_key`,
+    otherwise as of `encode_key`. A condition that nothing satisfies (BETWEEN 2 AND 1) gives first >= last.
+    """
+    head = _head(hash_type, hash_key)
+    if op is None:
+        return head, keyorder.beyond(head)
     if range_type is None:
-        return head
-    return head + range_type.encode() + key_bytes(range_type, range_key)
+        raise Refused(f"{op}: there is no range key")
+    if len(values) != (2 if op == "BETWEEN" else 1):
+        raise Refused(f"{op}: {len(values)} operands")
+    head += range_type.encode()
+
+    def at(value: bytes | str) -> bytes:
+        """Where rows with this range key begin."""
+        data = _sortable(range_type, value)
+        return head + (keyorder.escape(data) + keyorder.END if index else data)
+
+    def after(value: bytes | str) -> bytes:
+        """Where rows with a higher range key begin."""
+        return keyorder.beyond(at(value)) if index else at(value) + b"\x00"
+
+    match op:
+        case "=":
+            return at(values[0]), after(values[0])
+        case "<":
+            return head, at(values[0])
+        case "<=":
+            return head, after(values[0])
+        case ">":
+            return after(values[0]), keyorder.beyond(head)
+        case ">=":
+            return at(values[0]), keyorder.beyond(head)
+        case "BETWEEN":
+            return at(values[0]), after(values[1])
+        case "begins_with":
+            if range_type == "N":
+                raise Refused("begins_with: not for numbers")
+            data = _sortable(range_type, values[0])
+            prefix = head + (keyorder.escape(data) if index else data)
+            return prefix, keyorder.beyond(prefix)
+    raise Refused(f"key condition: {op!r} is not an operator")
 
 
 def key_hash(hash_key_type: str, hash_key: bytes | str) -> int:
@@ -75,6 +153,17 @@ def key_hash(hash_key_type: str, hash_key: bytes | str) -> int:
 def partition_for(hash_key_type: str, hash_key: bytes | str, partitions: int) -> int:
     """The partition that holds a hash key."""
     return partition_of(key_hash(hash_key_type, hash_key), partitions)
+
+
+def _head(hash_type: str, hash_key: bytes | str) -> bytes:
+    """What all keys with this hash key begin with, and no others."""
+    first = key_bytes(hash_type, hash_key)
+    return hash_type.encode() + len(first).to_bytes(2, "big") + first
+
+
+def _sortable(kind: str, value: bytes | str) -> bytes:
+    data = key_bytes(kind, value)
+    return keyorder.number(data.decode()) if kind == "N" else data
 
 
 def _plain(figures: str, exponent: int) -> str:

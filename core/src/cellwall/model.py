@@ -13,12 +13,22 @@ CellId = str  # "cell-0"
 NodeId = str  # "cell-0-node-1"
 
 
-class IndexInfo(msgspec.Struct, frozen=True):
-    """A global secondary index: its key attribute and its own partitions."""
+class IndexInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A global secondary index: its keys, its own partitions, and what it keeps of an item.
+
+    ``projection`` is ALL, KEYS_ONLY or INCLUDE (the keys and ``non_key``); ``status`` CREATING, ACTIVE or
+    DELETING. What is usual is left out of messages: the size of a membership shall not depend on it.
+    """
 
     name: str
     partitions: int
     hash_key: str = "gk"
+    hash_type: str = "S"
+    range_key: str | None = None
+    range_type: str | None = None
+    projection: str = "ALL"
+    non_key: tuple[str, ...] = ()
+    status: str = "ACTIVE"
 
 
 class TableInfo(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ Metadata node, admin listener:
     GET  /map/{partition}            -> 200 JSON `PartitionMap`   real work: every membership of the partition
     GET  /version                    -> 200 JSON {"version": n}   rises with every change of assignments
     GET  /confirmed?servers=a,b      -> 200 JSON {server: confirmed epoch}
-    POST /tables                     -> 204                   body JSON `TableChange`: status and assignments
+    POST /tables                     -> 200 JSON {server: epoch that has it}   body JSON `TableChange`
     GET  /weight/{partition} | PUT   -> 200 JSON {"percent": x}   PUT body the same
     POST /join                       -> 200 JSON `Joined`     body JSON `Join`: take over partitions of another node
     GET  /statistics                 -> 200 JSON {server: `MembershipStatistics`}
@@ -26,7 +26,8 @@ Storage host (keep-alive; a server that is cut off aborts the connection without
     GET  /faults                     -> 200 JSON [`CutState`]  only those that are still on
     DELETE /faults/{id}              -> 200 JSON `CutState`  undo early; the receipt is in it
     GET  /metrics
-Front end: POST / (DynamoDB JSON, 2012-08-10), GET /metrics, GET /ready.
+Front end: POST / (DynamoDB JSON, 2012-08-10), GET /metrics, GET /ready,
+    GET  /workflows                  -> 200 JSON [`Workflow`]    changes of tables under way, the oldest first
 """
 
 from __future__ import annotations
@@ -89,9 +90,10 @@ class Ranged(msgspec.Struct, frozen=True):
 
 class Refusal(msgspec.Struct, frozen=True):
     """Why a replica did nothing: disqualified, not-assigned, no-such-server, corrupt, or storage (disk full or
-    unreadable)."""
+    unreadable). ``partitions``: of a range read, those that are not assigned or corrupt; it can be asked for others."""
 
     reason: str
+    partitions: list[str] = []
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -150,14 +152,32 @@ class PartitionMap(msgspec.Struct, frozen=True):
 
 
 class TableChange(msgspec.Struct, frozen=True):
-    """Write the table's information and add (or with ``remove`` take away) its assignments in this cell.
+    """Write the table's information and add its assignments in this cell, or with ``remove`` take away what the
+    servers named hold of the table, or of one ``index`` of it. May be sent again.
 
-    Every server named gets its epoch raised by one; ``born`` and ``epoch`` of added assignments are
-    filled in by the metadata node."""
+    A server's epoch rises by one if its list changes; ``born`` and ``epoch`` of added assignments are filled in by
+    the metadata node. The answer tells the epoch in which each server has the change: it is applied once the server
+    has confirmed that one."""
 
     table: TableInfo
     assignments: dict[str, list[Assignment]] = {}
     remove: bool = False
+    index: str | None = None
+
+
+class Workflow(msgspec.Struct, frozen=True):
+    """A change of a table that is not finished. ``state``: CREATING, UPDATING or DELETING. ``step``: place, post,
+    confirm, backfill or finish. ``index``: that an update adds or removes. ``servers``: who has not confirmed yet.
+    ``trouble``: why the last attempt at the step came to nothing; "" while there was none."""
+
+    customer: str
+    table: str
+    state: str
+    step: str
+    since_s: float  # Unix seconds
+    index: str = ""
+    servers: list[str] = []
+    trouble: str = ""
 
 
 class Join(msgspec.Struct, frozen=True):

@@ -121,6 +121,7 @@ def start_load(run: Running, frontend: str) -> None:
         catalogue_path=str(catalogue),
         control_path=str(folder / "load-control.json"),
         records=str(run.processes.records / "load.ndjson"),
+        metrics_listen=f"127.0.0.1:{free_port()}",
     )
     write_json(config, load)
     quiet = ["--headless", "--users", "1", "--spawn-rate", "1", "--only-summary", "--loglevel", "WARNING"]

@@ -24,7 +24,7 @@ from cellwall.placement import server_id
 
 from .. import verbs
 from ..living import page
-from . import tail
+from . import metrics, tail
 from .bringup import bring_up, set_limits
 from .config import REFUSED_STATUS, ArmConfig
 from .cuts import Cuts
@@ -34,6 +34,7 @@ from .http_calls import Calls
 from .indexes import grow
 from .live import Live
 from .machine import sample_host
+from .processes import free_port, write_json
 from .recorder import WORLD_FILE
 from .running import Running
 from .server import OneAtATime, enter, serve
@@ -52,6 +53,7 @@ class LocalWorld:
         self._run = running
         self._spec = running.layout.spec
         self.live = live
+        self.metrics = metrics.Metrics(live)
         self._tail = tail.Tail(running.processes.records, skip=WORLD_FILE)
         self._calls = Calls()
         self._cuts = Cuts(running, self._calls, self._record)
@@ -120,6 +122,7 @@ class LocalWorld:
             try:
                 for record in self._tail.new():
                     self.live.add(record)
+                    self.metrics.add(record)
                 self._run.processes.check()
             except CellwallError as error:  # a watch that fails watches nobody
                 self.crash = str(error)
@@ -200,7 +203,10 @@ async def main(config: ArmConfig) -> int:
         await set_limits(running, world.live)
         if not stopped.is_set():
             shared = OneAtATime(world)
+            port = free_port()
+            write_json(running.processes.folder / "configs" / "world.json", {"metrics_listen": f"127.0.0.1:{port}"})
             async with contextlib.AsyncExitStack() as doors:
+                await doors.enter_async_context(metrics.serve(world.metrics, port))
                 if config.page_port is not None:
                     await doors.enter_async_context(page.serve(shared, port=config.page_port))
                 await serve(shared, stopped)

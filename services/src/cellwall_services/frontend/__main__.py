@@ -23,13 +23,22 @@ from ..config import FrontendConfig, host_port, load
 from ..records import Recorder, sample_vitals
 from .admin import Admin
 from .app import Door
+from .backfill import Backfill
+from .batches import Batches
 from .catalog import Catalog
 from .clock import Clock
+from .delivery import Delivery
 from .ledger import Ledger
 from .maps import MapFile, MapLoader
 from .metrics import Metrics
 from .operations import Operations
+from .outbox import Outbox
+from .queries import Queries
+from .ranges import Ranges
 from .replicas import Replicas
+from .routing import Router
+from .tables import TableChanges, Tables
+from .upkeep import Upkeep
 from .workflows import Workflows
 
 CONNECTIONS_MAX = 512  # guess: 3 replicas × the load's cap in flight would be 1,200, but they wait only for CPU
@@ -52,7 +61,7 @@ async def serve(config: FrontendConfig, stop: asyncio.Event) -> None:
         clock = Clock(data_dir / "clock", config.name)
     except OSError as error:
         raise Refused(f"{error.filename}: cannot be used ({error.strerror})") from None
-    ledger = Ledger(data_dir / "tables.sqlite")
+    ledger, outbox = Ledger(data_dir / "tables.sqlite"), Outbox(data_dir / "outbox.sqlite")
     metrics, catalog = Metrics(), Catalog()
 
     async with aiohttp.ClientSession(
@@ -60,13 +69,19 @@ async def serve(config: FrontendConfig, stop: asyncio.Event) -> None:
     ) as session:
         admin = Admin(session, lambda: file.current, config.admin_timeout_s)
         loader = MapLoader(file, admin, catalog, metrics)
-        workflows = Workflows(ledger, admin, catalog, loader, lambda: file.current, metrics)
         replicas = Replicas(session, clock, config.replica_timeout_s, metrics)
-        operations = Operations(
-            catalog, ledger, replicas, workflows, clock, lambda: file.current, config.table_partitions
-        )
+        ranges, router = Ranges(replicas), Router(catalog, lambda: file.current)
+        tables = Tables(catalog, ledger)
+        delivery = Delivery(outbox, replicas, router, tables.upheld)
+        upkeep = Upkeep(outbox, replicas, ranges, router, delivery, tables.upheld)
+        backfill = Backfill(outbox, upkeep, replicas, ranges, router)
+        workflows = Workflows(ledger, admin, catalog, loader, backfill, lambda: file.current, metrics)
+        changes = TableChanges(tables, catalog, ledger, workflows, clock, config.table_partitions)
+        queries, batches = Queries(ranges, router), Batches(replicas, upkeep, router)
+        operations = Operations(tables, changes, replicas, upkeep, router, queries, batches)
+        metrics.outbox.set_function(lambda: len(outbox.entries) + len(outbox.writes))
         runner = web.AppRunner(
-            Door(operations, loader, metrics).application(), access_log=None, shutdown_timeout=SHUTDOWN_S
+            Door(operations, workflows, loader, metrics).application(), access_log=None, shutdown_timeout=SHUTDOWN_S
         )
         await runner.setup()
         background: list[asyncio.Task[None]] = []
@@ -80,7 +95,7 @@ async def serve(config: FrontendConfig, stop: asyncio.Event) -> None:
                 asyncio.create_task(sample_vitals(recorder, config.name)),
                 asyncio.create_task(loader.follow_file()),
                 asyncio.create_task(loader.follow_cells()),
-                asyncio.create_task(_resume(loader, workflows)),
+                asyncio.create_task(_resume(loader, workflows, upkeep)),
                 asyncio.create_task(stop.wait(), name="stop"),  # type: ignore[arg-type]
             ]
             # A background task never ends by itself: if one does, it has failed, and so must we.
@@ -93,15 +108,19 @@ async def serve(config: FrontendConfig, stop: asyncio.Event) -> None:
         finally:
             await runner.cleanup()
             await workflows.close()
+            await upkeep.close()
+            await delivery.close()
             await replicas.close()
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             ledger.close()
+            outbox.close()
 
 
-async def _resume(loader: MapLoader, workflows: Workflows) -> None:
+async def _resume(loader: MapLoader, workflows: Workflows, upkeep: Upkeep) -> None:
     await loader.loaded.wait()
+    upkeep.resume()
     workflows.resume()
     await asyncio.Event().wait()
 

@@ -21,7 +21,7 @@ from cellwall.model import CellEntry, CellId, CellMap, NodeId, ServerId
 
 from ..wire import TableChange
 
-_decode_version = msgspec.json.Decoder(dict[str, int]).decode
+_decode_numbers = msgspec.json.Decoder(dict[str, int]).decode
 _ASK_AT_ONCE = 200  # servers named in one /confirmed request; guess, keeps the address line below 8 KB
 
 
@@ -41,7 +41,7 @@ class Admin:
     async def version(self, cell: CellId) -> int:
         body = await self._request(cell, self._entry(cell).admin, "GET", "/version")
         try:
-            return _decode_version(body)["version"]
+            return _decode_numbers(body)["version"]
         except (msgspec.DecodeError, KeyError):
             raise Unavailable(f"{cell}: GET /version: unreadable answer") from None
 
@@ -53,13 +53,18 @@ class Admin:
             path = "/confirmed?servers=" + ",".join(wanted[start : start + _ASK_AT_ONCE])
             body = await self._request(cell, self._entry(cell).admin, "GET", path)
             try:
-                found.update(_decode_version(body))
+                found.update(_decode_numbers(body))
             except msgspec.DecodeError:
                 raise Unavailable(f"{cell}: GET /confirmed: unreadable answer") from None
         return found
 
-    async def change_table(self, cell: CellId, change: TableChange) -> None:
-        await self._request(cell, self._entry(cell).admin, "POST", "/tables", msgspec.json.encode(change))
+    async def change_table(self, cell: CellId, change: TableChange) -> dict[ServerId, int]:
+        """The epoch in which each server named has the change."""
+        body = await self._request(cell, self._entry(cell).admin, "POST", "/tables", msgspec.json.encode(change))
+        try:
+            return _decode_numbers(body)
+        except msgspec.DecodeError:
+            raise Unknown(f"{cell}: POST /tables: unreadable answer") from None
 
     def _entry(self, cell: CellId) -> CellEntry:
         entry = self._published().cells.get(cell)

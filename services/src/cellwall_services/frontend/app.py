@@ -22,19 +22,20 @@ from .errors import ApiError, InternalServerError, ServiceUnavailableError, Unkn
 from .maps import MapLoader
 from .metrics import Metrics
 from .operations import Operations
+from .workflows import Workflows
 
 CONTENT_TYPE = "application/x-amz-json-1.0"
-# 400 KB of item as JSON with every character escaped (\u0000 is six bytes for one), rounded up.
-BODY_BYTES_MAX = 3 * 1024 * 1024
+BODY_BYTES_MAX = 16 * 1024 * 1024  # API reference, BatchWriteItem
 
 log = logging.getLogger(__name__)
 
 
 class Door:
-    """The customers' door, and the two pages for operators."""
+    """The customers' door, and the three pages for operators."""
 
-    def __init__(self, operations: Operations, loader: MapLoader, metrics: Metrics) -> None:
+    def __init__(self, operations: Operations, workflows: Workflows, loader: MapLoader, metrics: Metrics) -> None:
         self._operations = operations
+        self._workflows = workflows
         self._loader = loader
         self._metrics = metrics
         self._numbers = itertools.count(1)
@@ -44,6 +45,7 @@ class Door:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_get("/workflows", self._show_workflows)
         app.router.add_route("*", "/{path:.*}", self._handle)
         return app
 
@@ -54,6 +56,9 @@ class Door:
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    async def _show_workflows(self, request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(self._workflows.unfinished()), content_type="application/json")
 
     async def _handle(self, request: web.Request) -> web.Response:
         began_s = time.perf_counter()

@@ -1,24 +1,24 @@
 """The tables of the world in memory, and which servers hold their partitions.
 
 Decides nothing about availability: whether a server answers is its own matter (I8). Never asks a
-service: `maps` fills it. A route is three server numbers a partition in one flat array, so that 250,000
+service: `maps` and `workflows` fill it. A route is three server numbers a partition in one flat array, so that 250,000
 partitions take 3 MB instead of 200.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from cellwall.model import CellId, CellMap, ServerId, TableId, TableInfo
 from cellwall.quorum import REPLICAS
 
+from .placing import Routes, Triple
+
 RouteKey = tuple[TableId, str]  # table, index ("" is the table itself)
 ABSENT = -1
-
-Triple = tuple[ServerId, ...]  # the servers of replica 0, 1, 2
 
 
 class CellTables(msgspec.Struct):
@@ -37,6 +37,7 @@ class Catalog:
     def __init__(self) -> None:
         self.cells: dict[CellId, CellTables] = {}
         self._by_customer: dict[str, dict[str, TableInfo]] = {}
+        self._by_id: dict[TableId, TableInfo] = {}
         self._homes: dict[TableId, list[CellId]] = {}
         self._numbers: dict[ServerId, int] = {}
         self._names: list[ServerId] = []
@@ -72,27 +73,45 @@ class Catalog:
             self.cells = {c: t for c, t in self.cells.items() if c in wanted}
             self._index()
 
-    def add(self, cell: CellId, info: TableInfo, routes: Iterable[tuple[str, int, Triple]]) -> None:
-        """A table that a workflow has finished; the cell's maps need not be loaded again for it."""
+    def add(self, cell: CellId, info: TableInfo, routes: Routes, servers: Collection[ServerId]) -> None:
+        """Partitions that a workflow has placed on ``servers`` of this cell; its maps need not be loaded for them."""
         known = self.cells.setdefault(cell, CellTables(0, {}, {}, {}, {}))
         known.tables[info.id] = info
-        for index, partition, servers in routes:
-            self.set_route(known, (info.id, index), partition, servers)
-            for server in servers:
-                known.records[server] = known.records.get(server, 0) + 1
+        here = set(servers)
+        for index, triples in routes.items():
+            for partition, triple in enumerate(triples):
+                if not triple or triple[0] not in here or self._known(known, (info.id, index), partition):
+                    continue
+                self.set_route(known, (info.id, index), partition, triple)
+                for server in triple:
+                    known.records[server] = known.records.get(server, 0) + 1
         self._index()
+
+    def describe(self, cell: CellId, info: TableInfo) -> None:
+        """Another status, or other indexes, of a table whose partitions stay."""
+        if cell in self.cells:
+            self.cells[cell].tables[info.id] = info
+            self._index()
 
     def remove(self, info: TableInfo) -> None:
         for cell in self.cells.values():
             cell.tables.pop(info.id, None)
-            for index in ("", *(i.name for i in info.indexes)):
-                for number in cell.routes.pop((info.id, index), ()):
-                    if number != ABSENT:
-                        cell.records[self._names[number]] -= 1
+        for index in ("", *(i.name for i in info.indexes)):
+            self._forget((info.id, index))
         self._index()
+
+    def remove_index(self, info: TableInfo, index: str) -> None:
+        self._forget((info.id, index))
+
+    def homes(self, table: TableId) -> list[CellId]:
+        """The cells that know the table."""
+        return self._homes.get(table, [])
 
     def find(self, customer: str, name: str) -> TableInfo | None:
         return self._by_customer.get(customer, {}).get(name)
+
+    def table(self, table: TableId) -> TableInfo | None:
+        return self._by_id.get(table)
 
     def tables_of(self, customer: str) -> dict[str, TableInfo]:
         return self._by_customer.get(customer, {})
@@ -111,23 +130,39 @@ class Catalog:
                 break
         return found
 
-    def partitions(self, info: TableInfo, published: CellMap) -> Iterator[tuple[str, int, int, Triple]]:
-        """(index, partition, partitions of it, servers) of a table and its indexes, as far as known."""
-        for index, count in (("", info.partitions), *((i.name, i.partitions) for i in info.indexes)):
-            for partition in range(count):
-                servers = self.replicas(info.id, index, partition, published)
-                if servers is not None:
-                    yield index, partition, count, servers
+    def routes(self, info: TableInfo, index: str, published: CellMap) -> list[Triple]:
+        """The servers of each partition of the table ("") or an index; () where they are not known."""
+        counts = {"": info.partitions} | {i.name: i.partitions for i in info.indexes}
+        return [self.replicas(info.id, index, p, published) or () for p in range(counts[index])]
+
+    def server_of(self, customer: str, published: CellMap) -> ServerId | None:
+        """A server of the customer's oldest table: it tells the customer's placement group."""
+        for info in sorted(self.tables_of(customer).values(), key=lambda i: (i.created_s, i.id)):
+            servers = self.replicas(info.id, "", 0, published)
+            if servers:
+                return servers[0]
+        return None
 
     def records(self) -> dict[ServerId, int]:
         """Assignments per server, as of the last load."""
         return {server: count for cell in self.cells.values() for server, count in cell.records.items()}
 
+    def _known(self, cell: CellTables, key: RouteKey, partition: int) -> bool:
+        route = cell.routes.get(key, ())
+        return len(route) > partition * REPLICAS and route[partition * REPLICAS] != ABSENT
+
+    def _forget(self, key: RouteKey) -> None:
+        for cell in self.cells.values():
+            for number in cell.routes.pop(key, ()):
+                if number != ABSENT:
+                    cell.records[self._names[number]] -= 1
+
     def _index(self) -> None:
         by_customer: dict[str, dict[str, TableInfo]] = {}
+        by_id: dict[TableId, TableInfo] = {}
         homes: dict[TableId, list[CellId]] = {}
         for cell in sorted(self.cells):
             for info in self.cells[cell].tables.values():
-                by_customer.setdefault(info.customer, {})[info.name] = info
+                by_customer.setdefault(info.customer, {})[info.name] = by_id[info.id] = info
                 homes.setdefault(info.id, []).append(cell)
-        self._by_customer, self._homes = by_customer, homes
+        self._by_customer, self._by_id, self._homes = by_customer, by_id, homes

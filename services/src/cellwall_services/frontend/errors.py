@@ -8,7 +8,8 @@
     │   ├── MissingTokenError        no Authorization header
     │   ├── IncompleteSignatureError the Authorization header cannot be read
     │   ├── ResourceNotFoundError    no such table of this customer, or not active
-    │   └── ResourceInUseError       the table exists already, or is changing
+    │   ├── ResourceInUseError       the table exists already, or is changing
+    │   └── LimitExceededError       too many changes of tables or indexes at once
     ├── ServiceUnavailableError      503: refused, nothing was stored; another try may succeed
     └── InternalServerError          500: unknown, the write may or may not have been stored
 
@@ -70,6 +71,10 @@ class ResourceNotFoundError(RequestError):
 
 class ResourceInUseError(RequestError):
     type_name = _DYNAMODB + "ResourceInUseException"
+
+
+class LimitExceededError(RequestError):
+    type_name = _DYNAMODB + "LimitExceededException"
 
 
 class ServiceUnavailableError(ApiError):

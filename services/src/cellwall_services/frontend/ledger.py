@@ -1,8 +1,8 @@
-"""The tables that this front end created or deleted, on disk: what a restart must know.
+"""The tables that this front end created, changed or deleted, on disk: what a restart must know.
 
-Decides nothing. Keeps a table's whole definition, its state and, while a workflow is under way, the
-assignments it is about. SQLite with synchronous=NORMAL: it survives a kill, not a power loss. A deleted
-table leaves its id behind, so that a map that was read before does not show it again.
+Decides nothing. Keeps a table's whole definition, its state and, while a workflow is under way, which step
+it has come to and what the step needs. SQLite with synchronous=NORMAL: it survives a kill, not a power
+loss. A deleted table leaves its id behind, so that a map that was read before does not show it again.
 """
 
 from __future__ import annotations
@@ -14,21 +14,35 @@ from typing import Literal
 import msgspec
 
 from cellwall.errors import Refused, Unavailable
-from cellwall.model import Assignment, ServerId, TableId, TableInfo
+from cellwall.model import ServerId, TableId, TableInfo
 
+from .placing import Routes
 from .schema import Definition
 
-State = Literal["CREATING", "ACTIVE", "DELETING", "DELETED"]
+State = Literal["CREATING", "UPDATING", "ACTIVE", "DELETING", "DELETED"]
+Step = Literal["place", "post", "confirm", "backfill", "finish", "done"]
+UNFINISHED: tuple[State, ...] = ("CREATING", "UPDATING", "DELETING")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """``targets``: the epoch that each server must confirm before the workflow is done."""
+    """``step`` is the next one to take. ``index``: the one that an update adds or removes. ``routes``: where the
+    partitions in question are. ``targets``: the epoch that each server must confirm."""
 
     info: TableInfo
     definition: Definition
     state: State
-    assignments: dict[ServerId, list[Assignment]] = {}
+    step: Step = "done"
+    since_s: float = 0.0
+    index: str = ""
+    routes: Routes = {}
     targets: dict[ServerId, int] = {}
+
+    @property
+    def removes(self) -> bool:
+        """Whether partitions go away."""
+        if self.state == "UPDATING":
+            return any(i.name == self.index and i.status == "DELETING" for i in self.info.indexes)
+        return self.state == "DELETING"
 
 
 class Ledger:
@@ -65,9 +79,6 @@ class Ledger:
         self._entries[entry.info.id] = entry
         self._note(entry)
 
-    def targets(self, table: TableId) -> dict[ServerId, int]:
-        return self._entries[table].targets
-
     def live(self, customer: str, name: str) -> Entry | None:
         """The customer's table of that name, unless it is deleted or this front end never changed it."""
         return self._live.get((customer, name))
@@ -76,7 +87,7 @@ class Ledger:
         return [name for owner, name in self._live if owner == customer]
 
     def unfinished(self) -> list[Entry]:
-        return [e for e in self._entries.values() if e.state in ("CREATING", "DELETING")]
+        return [e for e in self._entries.values() if e.state in UNFINISHED]
 
     def _note(self, entry: Entry) -> None:
         key = entry.info.customer, entry.info.name

@@ -1,4 +1,4 @@
-"""A table's keys: whether a definition is sound, whether an item or key fits it, and how it is described.
+"""Table definitions: whether one is sound, what a change makes of it, and how it is described.
 
 Decides from values only; never asks a service. `Definition` is what CreateTable was given, kept whole,
 because `model.TableInfo` carries only what storage and placement need. A table that was placed with the
@@ -12,49 +12,100 @@ from typing import Any
 
 import msgspec
 
-from cellwall.keys import HASH_KEY_BYTES_MAX, RANGE_KEY_BYTES_MAX, encode_key, partition_for
 from cellwall.model import IndexInfo, TableInfo
 
-from .errors import ValidationError
-from .protocol import AttributeDefinition, CreateTable, KeyElement, Projection, SecondaryIndex, check_name
-from .values import Item, binary
+from .bodies import AttributeDefinition, CreateTable, KeyElement, Projection, SecondaryIndex, UpdateTable
+from .definition import check_all_used, check_index, check_keys, check_throughput
+from .errors import LimitExceededError, ResourceInUseError, ResourceNotFoundError, ValidationError
+from .members import INVALID
 
 Definition = CreateTable
 
 INDEXES_MAX = 20  # Developer Guide, quotas: global secondary indexes of a table
-TABLE_KEY = "The provided key element does not match the schema"
-
-
-class Target(msgspec.Struct, frozen=True):
-    """Where an item lives: its partition of the table, and its key there."""
-
-    partition: int
-    key: bytes
+NON_KEY_OF_TABLE_MAX = 100  # Developer Guide, quotas: projected attributes over all indexes of a table
 
 
 def check_definition(new: Definition) -> None:
     """Refuse a CreateTable that does not make sense, naming the member."""
     types = {a.AttributeName: a.AttributeType for a in new.AttributeDefinitions}
     if len(types) != len(new.AttributeDefinitions):
-        raise ValidationError("AttributeDefinitions: an attribute is defined twice")
-    used = set(_check_keys("KeySchema", new.KeySchema, types))
+        raise ValidationError(f"{INVALID}Cannot have two attributes with the same name: AttributeDefinitions")
+    used = set(check_keys("KeySchema", new.KeySchema, types))
     indexes = new.GlobalSecondaryIndexes
-    if indexes is not None and not 1 <= len(indexes) <= INDEXES_MAX:
-        raise ValidationError(f"GlobalSecondaryIndexes: {len(indexes)} indexes; there must be 1 to {INDEXES_MAX}")
+    if indexes is not None and not indexes:
+        raise ValidationError(f"{INVALID}List of GlobalSecondaryIndexes is empty")
+    if indexes is not None and len(indexes) > INDEXES_MAX:
+        raise ValidationError(f"{INVALID}GlobalSecondaryIndex count exceeds the per-table limit of {INDEXES_MAX}")
     names = set()
     for number, index in enumerate(indexes or ()):
         place = f"GlobalSecondaryIndexes[{number}]"
-        check_name(f"{place}.IndexName", index.IndexName)
         if index.IndexName in names:
-            raise ValidationError(f"{place}.IndexName: {index.IndexName!r} is there twice")
+            raise ValidationError(f"{INVALID}Duplicate index name: {index.IndexName}: {place}.IndexName")
         names.add(index.IndexName)
-        used.update(_check_keys(f"{place}.KeySchema", index.KeySchema, types))
-        _check_projection(f"{place}.Projection", index.Projection)
-        _check_throughput(f"{place}.", new.BillingMode, index.ProvisionedThroughput)
-    for name in types:
-        if name not in used:
-            raise ValidationError(f"AttributeDefinitions: {name!r} is in no key schema; define key attributes only")
-    _check_throughput("", new.BillingMode, new.ProvisionedThroughput)
+        used.update(check_index(place, index, types, new.BillingMode))
+    if sum(len(i.Projection.NonKeyAttributes or ()) for i in indexes or ()) > NON_KEY_OF_TABLE_MAX:
+        raise ValidationError(
+            f"{INVALID}Total number of NonKeyAttributes exceeds the per-table limit of {NON_KEY_OF_TABLE_MAX}"
+        )
+    check_all_used(types, used)
+    check_throughput("", new.BillingMode, new.ProvisionedThroughput)
+
+
+def updated(known: Definition, update: UpdateTable) -> Definition:
+    """What the table is defined as once the update is done; refuses one that cannot be done.
+
+    An index under removal is in the definition until its workflow calls `without_index`."""
+    types = {a.AttributeName: a.AttributeType for a in known.AttributeDefinitions}
+    for given in update.AttributeDefinitions or ():
+        if types.setdefault(given.AttributeName, given.AttributeType) != given.AttributeType:
+            raise ValidationError(
+                f"{INVALID}AttributeDefinitions: {given.AttributeName} is {types[given.AttributeName]} and cannot "
+                f"become {given.AttributeType}"
+            )
+    billing = update.BillingMode or known.BillingMode
+    units = update.ProvisionedThroughput or (known.ProvisionedThroughput if billing == known.BillingMode else None)
+    check_throughput("", billing, units)
+    indexes = list(known.GlobalSecondaryIndexes or ())
+    names = {index.IndexName for index in indexes}
+    for number, change in enumerate(update.GlobalSecondaryIndexUpdates or ()):
+        if change.Create is not None:
+            if change.Create.IndexName in names:
+                raise ValidationError(f"Attempting to create an index which already exists: {change.Create.IndexName}")
+            check_index(f"GlobalSecondaryIndexUpdates[{number}].Create", change.Create, types, billing)
+            indexes.append(change.Create)
+        elif change.Delete is not None and change.Delete.IndexName not in names:
+            raise ResourceNotFoundError(f"Requested resource not found: Index: {change.Delete.IndexName} not found")
+    if len(indexes) > INDEXES_MAX:
+        raise LimitExceededError(f"GlobalSecondaryIndex count exceeds the per-table limit of {INDEXES_MAX}")
+    if billing != known.BillingMode:
+        indexes = [msgspec.structs.replace(index, ProvisionedThroughput=units) for index in indexes]
+    changed = msgspec.structs.replace(
+        known,
+        AttributeDefinitions=[AttributeDefinition(name, kind) for name, kind in types.items()],
+        GlobalSecondaryIndexes=indexes or None,
+        BillingMode=billing,
+        ProvisionedThroughput=units,
+    )
+    check_all_used(types, _key_names(changed))
+    return changed
+
+
+def without_index(known: Definition, name: str) -> Definition:
+    """The definition after an index is removed. Attributes that were keys of it alone go with it."""
+    indexes = [index for index in known.GlobalSecondaryIndexes or () if index.IndexName != name]
+    changed = msgspec.structs.replace(known, GlobalSecondaryIndexes=indexes or None)
+    used = _key_names(changed)
+    kept = [a for a in known.AttributeDefinitions if a.AttributeName in used]
+    return msgspec.structs.replace(changed, AttributeDefinitions=kept)
+
+
+def check_changeable(info: TableInfo, status: str) -> None:
+    """A table takes one change at a time."""
+    if status != "ACTIVE":
+        doing = {"CREATING": "created", "UPDATING": "updated", "DELETING": "deleted"}.get(status, status)
+        raise ResourceInUseError(
+            f"Attempt to change a resource which is still in use: Table is being {doing}: {info.name}"
+        )
 
 
 def table_info(new: Definition, table_id: str, customer: str, partitions: int, created_s: float) -> TableInfo:
@@ -70,49 +121,53 @@ def table_info(new: Definition, table_id: str, customer: str, partitions: int, c
         hash_type=types[new.KeySchema[0].AttributeName],
         range_key=range_key,
         range_type=types[range_key] if range_key else None,
-        indexes=tuple(
-            IndexInfo(i.IndexName, partitions, i.KeySchema[0].AttributeName) for i in new.GlobalSecondaryIndexes or ()
-        ),
+        indexes=tuple(index_info(new, i, partitions) for i in new.GlobalSecondaryIndexes or ()),
         status="CREATING",
         created_s=created_s,
     )
 
 
-@lru_cache(maxsize=4096)  # asked with every write; the reference world has fewer tables than that
-def derived(info: TableInfo) -> Definition:
-    """The definition of a table that was placed with the world: on demand, indexes on strings project all."""
-    types = {i.hash_key: "S" for i in info.indexes} | {info.hash_key: info.hash_type}
-    keys = [KeyElement(info.hash_key, "HASH")]
-    if info.range_key:
-        types[info.range_key] = info.range_type or "S"
-        keys.append(KeyElement(info.range_key, "RANGE"))
-    indexes = [SecondaryIndex(i.name, [KeyElement(i.hash_key, "HASH")], Projection("ALL")) for i in info.indexes]
-    return Definition(
-        TableName=info.name,
-        AttributeDefinitions=[AttributeDefinition(name, kind) for name, kind in types.items()],  # type: ignore[arg-type]
-        KeySchema=keys,
-        GlobalSecondaryIndexes=indexes or None,
-        BillingMode="PAY_PER_REQUEST",
+def index_info(definition: Definition, index: SecondaryIndex, partitions: int, status: str = "ACTIVE") -> IndexInfo:
+    types = {a.AttributeName: a.AttributeType for a in definition.AttributeDefinitions}
+    range_key = index.KeySchema[1].AttributeName if len(index.KeySchema) == 2 else None
+    return IndexInfo(
+        name=index.IndexName,
+        partitions=partitions,
+        hash_key=index.KeySchema[0].AttributeName,
+        hash_type=types[index.KeySchema[0].AttributeName],
+        range_key=range_key,
+        range_type=types[range_key] if range_key else None,
+        projection=index.Projection.ProjectionType or "ALL",
+        non_key=tuple(index.Projection.NonKeyAttributes or ()),
+        status=status,
     )
 
 
-def item_target(info: TableInfo, definition: Definition, item: Item) -> Target:
-    """Where a whole item goes. Its key attributes, and those of indexes if present, must fit."""
-    types = {a.AttributeName: a.AttributeType for a in definition.AttributeDefinitions}
-    for index in definition.GlobalSecondaryIndexes or ():
-        for element, limit_bytes in zip(index.KeySchema, (HASH_KEY_BYTES_MAX, RANGE_KEY_BYTES_MAX), strict=False):
-            name = element.AttributeName
-            if name in item:
-                _key_value(item, f"Item.{name}", name, types[name], limit_bytes)
-    return _target(info, item, "Item")
+@lru_cache(maxsize=4096)  # asked with every write; the reference world has fewer tables than that
+def derived(info: TableInfo) -> Definition:
+    """The definition of a table that was placed with the world: on demand."""
+    types: dict[str, str] = {}
 
+    def keys(of: TableInfo | IndexInfo) -> list[KeyElement]:
+        types.setdefault(of.hash_key, of.hash_type)
+        elements = [KeyElement(of.hash_key, "HASH")]
+        if of.range_key:
+            types.setdefault(of.range_key, of.range_type or "S")
+            elements.append(KeyElement(of.range_key, "RANGE"))
+        return elements
 
-def key_target(info: TableInfo, key: Item) -> Target:
-    """Where a key points. It must consist of exactly the table's key attributes."""
-    wanted = {info.hash_key} | ({info.range_key} if info.range_key else set())
-    if set(key) != wanted:
-        raise ValidationError(f"{TABLE_KEY}: Key must have exactly {', '.join(sorted(wanted))}")
-    return _target(info, key, "Key")
+    own = keys(info)
+    indexes = [
+        SecondaryIndex(i.name, keys(i), Projection(i.projection, list(i.non_key) or None))  # type: ignore[arg-type]
+        for i in info.indexes
+    ]
+    return Definition(
+        TableName=info.name,
+        AttributeDefinitions=[AttributeDefinition(name, kind) for name, kind in types.items()],  # type: ignore[arg-type]
+        KeySchema=own,
+        GlobalSecondaryIndexes=indexes or None,
+        BillingMode="PAY_PER_REQUEST",
+    )
 
 
 def describe(info: TableInfo, definition: Definition, status: str) -> dict[str, Any]:
@@ -136,7 +191,7 @@ def describe(info: TableInfo, definition: Definition, status: str) -> dict[str, 
             {
                 "IndexName": index.IndexName,
                 "IndexArn": f"{arn}/index/{index.IndexName}",
-                "IndexStatus": status,
+                **_index_status(info, index.IndexName, status),
                 "KeySchema": index.KeySchema,
                 "Projection": index.Projection,
                 "ItemCount": 0,
@@ -148,69 +203,17 @@ def describe(info: TableInfo, definition: Definition, status: str) -> dict[str, 
     return described
 
 
-def _target(info: TableInfo, item: Item, place: str) -> Target:
-    hash_key = _key_value(item, f"{place}.{info.hash_key}", info.hash_key, info.hash_type, HASH_KEY_BYTES_MAX)
-    partition = partition_for(info.hash_type, hash_key, info.partitions)
-    if info.range_key is None:
-        return Target(partition, encode_key(info.hash_type, hash_key))
-    range_type = info.range_type or "S"
-    range_key = _key_value(item, f"{place}.{info.range_key}", info.range_key, range_type, RANGE_KEY_BYTES_MAX)
-    return Target(partition, encode_key(info.hash_type, hash_key, range_type, range_key))
+def _index_status(info: TableInfo, name: str, table_status: str) -> dict[str, Any]:
+    """An index comes and goes with its table; one that is added to a table with items is being backfilled."""
+    if table_status in ("CREATING", "DELETING"):
+        return {"IndexStatus": table_status}
+    status = next((i.status for i in info.indexes if i.name == name), "CREATING")
+    return {"IndexStatus": status, "Backfilling": True} if status == "CREATING" else {"IndexStatus": status}
 
 
-def _key_value(item: Item, place: str, name: str, kind: str, limit_bytes: int) -> str | bytes:
-    if name not in item:
-        raise ValidationError(
-            f"One or more parameter values were invalid: Missing the key {name} in the item ({place})"
-        )
-    given, content = next(iter(item[name].items()))
-    if given != kind:
-        raise ValidationError(f"{TABLE_KEY}: {place}: Type mismatch for key {name} expected: {kind} actual: {given}")
-    data: str | bytes = binary(content, place) if kind == "B" else content
-    size_bytes = len(data.encode() if isinstance(data, str) else data)
-    if size_bytes == 0:
-        raise ValidationError(f"One or more parameter values were invalid: {place}: a key value may not be empty")
-    if size_bytes > limit_bytes:
-        raise ValidationError(
-            f"One or more parameter values were invalid: {place}: {size_bytes} bytes; a key of this kind has "
-            f"at most {limit_bytes}"
-        )
-    return data
-
-
-def _check_keys(place: str, keys: list[KeyElement], types: dict[str, Any]) -> list[str]:
-    kinds = [k.KeyType for k in keys]
-    if kinds not in (["HASH"], ["HASH", "RANGE"]):
-        raise ValidationError(f"{place}: {kinds} is not allowed; it must be one HASH, then at most one RANGE")
-    names = [k.AttributeName for k in keys]
-    if len(set(names)) != len(names):
-        raise ValidationError(f"{place}: {names[0]!r} is there twice")
-    for name in names:
-        if name not in types:
-            raise ValidationError(f"{place}: {name!r} is not in AttributeDefinitions")
-        if not 1 <= len(name.encode()) <= 255:  # Developer Guide, quotas: names of key attributes
-            raise ValidationError(f"{place}: {name[:50]!r} must have 1 to 255 bytes")
-    return names
-
-
-def _check_projection(place: str, projection: Projection) -> None:
-    if projection.ProjectionType is None:
-        raise ValidationError(f"{place}.ProjectionType: is missing; it must be ALL, KEYS_ONLY or INCLUDE")
-    if (projection.ProjectionType == "INCLUDE") != bool(projection.NonKeyAttributes):
-        raise ValidationError(f"{place}.NonKeyAttributes: must be given with ProjectionType INCLUDE, and only then")
-
-
-def _check_throughput(place: str, billing: str, throughput: Any) -> None:
-    member = f"{place}ProvisionedThroughput"
-    if billing == "PAY_PER_REQUEST":
-        if throughput is not None:
-            raise ValidationError(f"{member}: must not be given with BillingMode PAY_PER_REQUEST")
-        return
-    if throughput is None:
-        raise ValidationError(f"{member}: is missing; it must be given with BillingMode PROVISIONED")
-    for units in ("ReadCapacityUnits", "WriteCapacityUnits"):
-        if getattr(throughput, units) < 1:
-            raise ValidationError(f"{member}.{units}: {getattr(throughput, units)} is not allowed; it must be >= 1")
+def _key_names(definition: Definition) -> set[str]:
+    schemas = [definition.KeySchema, *(i.KeySchema for i in definition.GlobalSecondaryIndexes or ())]
+    return {element.AttributeName for schema in schemas for element in schema}
 
 
 def _throughput(given: Any) -> dict[str, int]:

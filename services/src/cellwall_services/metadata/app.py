@@ -13,7 +13,6 @@ import time
 import aiohttp
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from cellwall import history
 from cellwall.errors import CellwallError, Refused, Unavailable
@@ -24,8 +23,10 @@ from ..once import once
 from ..records import Recorder
 from ..wire import Join, Joined, MembershipStatistics, TableChange
 from . import store as keys
+from .changes import TableJob
 from .engine import Engine
-from .jobs import Job, MapJob, MembershipJob, NotFound, TableJob
+from .jobs import Job, MapJob, MembershipJob, NotFound
+from .metrics import Metrics
 from .store import Store
 
 UNFILLED_POLL_S = 0.1
@@ -45,18 +46,7 @@ class Node:
         self._store = store  # a connection of its own, for what needs no turn
         self._slice: dict[str, int] = {}  # server -> metadata partition
         self._statistics: dict[str, MembershipStatistics] = {}
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "cellwall_metadata_requests", "Requests by kind and status", ["kind", "status"], registry=self._registry
-        )
-        gauges = {
-            "in_service": lambda: engine.admission.in_service,
-            "waiting": lambda: engine.admission.waiting,
-            "oldest_seconds": engine.oldest_s,
-        }
-        for name, value in gauges.items():
-            gauge = Gauge(f"cellwall_metadata_{name}", f"Requests: {name}", registry=self._registry)
-            gauge.set_function(value)
+        self._metrics = Metrics(engine, config.policy.partitions)
 
     async def load_slices(self) -> None:
         """Learn which server is in which metadata partition, once the store is filled (its version is written last)."""
@@ -82,7 +72,7 @@ class Node:
         app.router.add_put("/weight/{partition}", self._put_weight)
         app.router.add_post("/join", self._join)
         app.router.add_get("/statistics", self._get_statistics)
-        app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/metrics", self._show_metrics)
         return app
 
     def sample(self) -> history.NodeSample:
@@ -109,7 +99,8 @@ class Node:
         response = await self._do(job, self._slice.get(server, 0), "membership")
         if response.status == 200:
             took_s = time.monotonic() - started_s
-            self._statistics[server] = MembershipStatistics(job.records, len(job.body), took_s, time.time())
+            self._statistics[server] = MembershipStatistics(job.count, len(job.body), took_s, time.time())
+            self._metrics.membership(job.count, len(job.body))
         return response
 
     async def _confirm(self, request: web.Request) -> web.Response:
@@ -137,7 +128,7 @@ class Node:
         except msgspec.DecodeError as error:
             return _error(400, f"table change: {error}")
         partition = min((self._slice.get(server, 0) for server in change.assignments), default=0)
-        return await self._do(TableJob(change), partition, "tables", admin=True)
+        return await self._do(TableJob(self._config.cell, change), partition, "tables", admin=True)
 
     async def _version(self, _: web.Request) -> web.Response:
         try:
@@ -177,12 +168,13 @@ class Node:
     async def _get_statistics(self, _: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(self._statistics), content_type="application/json")
 
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), content_type="text/plain")
+    async def _show_metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.page(), content_type="text/plain", charset="utf-8")
 
     # ------------------------------------------------------------ inside
 
     async def _do(self, job: Job, partition: int, kind: str, *, admin: bool = False) -> web.Response:
+        asked_s = time.monotonic()
         try:
             body = await self._engine.do(job, partition, admin=admin)
             response = _closing(web.Response(body=body, content_type="application/json"))
@@ -192,7 +184,7 @@ class Node:
             response = _error(400, str(error))
         except CellwallError as error:
             response = _error(503, str(error))
-        self._requests.labels(kind, str(response.status)).inc()
+        self._metrics.answered(kind, response.status, time.monotonic() - asked_s)
         return response
 
     def _partition(self, request: web.Request) -> int:

@@ -14,7 +14,6 @@ import msgspec
 from cellwall.errors import Refused
 from cellwall.model import Assignment, CellId, TableInfo, hash_slice
 
-from ..wire import TableChange
 from . import store
 from .store import Command
 
@@ -22,7 +21,6 @@ _encode = msgspec.json.Encoder().encode
 _decode_row = msgspec.json.Decoder(Assignment).decode
 _decode_table = msgspec.json.Decoder(TableInfo).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
-
 
 PAGES_PER_TRIP = 4  # read ahead: a lone request would else pay a trip (0.13 ms) for every 50 records (0.18 ms)
 
@@ -60,72 +58,107 @@ def misfit(assignment: Assignment, tables: dict[str, TableInfo], epoch: int) -> 
     return None
 
 
+class Head(msgspec.Struct, frozen=True):
+    """What the store says of a server. ``tables``: ids of those that its list mentions."""
+
+    epoch: int
+    confirmed: int
+    count: int
+    tables: list[str]
+
+
+def read_head(server: str, cell: str, answer: list[Any]) -> Head:
+    epoch, confirmed, count, names = answer
+    if epoch is None:
+        raise NotFound(f"no server {server} in {cell}")
+    return Head(int(epoch), int(confirmed or 0), int(count), _decode_names(names))
+
+
 class MembershipJob:
-    """Look the server up, read its tables, read and bundle its list page by page."""
+    """Look the server up, read its tables, read and bundle its list page by page.
+
+    A change of the list in between is seen by the epoch, which is read again behind the last row, and before
+    anything is called wrong: then all is read anew. So a list that goes out is that of its epoch, and a table that is
+    being removed costs nobody a renewal. ``records`` counts the work, ``count`` the list that goes out."""
 
     def __init__(self, cell: CellId, server: str, page_records: int) -> None:
         self.server = server
         self.records = 0
+        self.count = 0
         self.body = b""
         self._cell = cell
         self._page = page_records
-        self._head: tuple[int, int, int] | None = None  # epoch, confirmed, count
-        self._names: list[str] = []
+        self._begin(None)
+
+    def _begin(self, head: Head | None) -> None:
+        self._head = head
+        self._doubt = ""  # why the list cannot be true, unless it has changed meanwhile
+        self._behind: Head | None = None  # the head as it was after the last row
         self._tables: dict[str, TableInfo] | None = None
         self._ahead: list[bytes] = []  # rows read and not yet worked on
         self._rows: list[bytes] = []
 
     def want(self) -> list[Command]:
-        if self._head is None:
+        if self._head is None or self._doubt:
             return [store.read_head(self.server)]
         if self._ahead:
             return []
         # Never beyond the count read first: rows that are added meanwhile belong to the next epoch.
-        count = min(self._page * PAGES_PER_TRIP, self._head[2] - self.records)
-        rows = store.read_page(self.server, self.records, count)
-        if self._tables is None:
-            return [store.read_tables(self._names), rows] if self._names else [rows]
-        return [rows]
+        count = min(self._page * PAGES_PER_TRIP, self._head.count - len(self._rows))
+        commands = [store.read_tables(self._head.tables)] if self._tables is None and self._head.tables else []
+        commands.append(store.read_page(self.server, len(self._rows), count))
+        if len(self._rows) + count == self._head.count:
+            commands.append(store.read_head(self.server))
+        return commands
 
     def take(self, answers: list[Any]) -> bool:
-        if self._head is None:
-            epoch, confirmed, count, names = answers[0]
-            if epoch is None:
-                raise NotFound(f"no server {self.server} in {self._cell}")
-            self._head = (int(epoch), int(confirmed), int(count))
-            self._names = _decode_names(names)
-            return self._head[2] == 0 and self._finish()
+        if self._head is None or self._doubt:
+            return self._look(read_head(self.server, self._cell, answers[0]))
         if self._tables is None:
-            bodies = answers[0] if self._names else []
+            bodies = answers.pop(0) if self._head.tables else []
             self._tables = {info.id: info for info in map(_decode_table, filter(None, bodies))}
         if answers:
-            self._ahead = answers[-1]
-        self._bundle(self._ahead[: self._page])
+            self._ahead = answers[0]
+            self._behind = read_head(self.server, self._cell, answers[1]) if len(answers) > 1 else None
+        self._doubt = self._bundle(self._ahead[: self._page], self._head)
         del self._ahead[: self._page]
-        return self.records >= self._head[2] and self._finish()
+        if self._behind is None or self._doubt or len(self._rows) < self._head.count:
+            return False
+        return self._look(self._behind)
 
-    def _bundle(self, rows: list[bytes]) -> None:
-        assert self._head is not None and self._tables is not None
+    def _look(self, head: Head) -> bool:
+        """The first look at the server, or the one that tells whether what was read is one list."""
+        if self._head is None or head.epoch != self._head.epoch:
+            self._begin(head)
+            return head.count == 0 and self._finish(head)
+        if self._doubt:
+            raise Refused(f"{self.server}: {self._doubt}")
+        return self._finish(self._head)
+
+    def _bundle(self, rows: list[bytes], head: Head) -> str:
+        """Work on one page; what is wrong with it, or ""."""
+        assert self._tables is not None
         if not rows:
-            raise Refused(f"{self.server}: the list ends after {self.records} of {self._head[2]} records")
+            return f"the list ends after {len(self._rows)} of {head.count} records"
         tables, out = self._tables, self._rows
         for stored in rows:
             assignment = _decode_row(store.row_body(stored))
-            if reason := misfit(assignment, tables, self._head[0]):
-                raise Refused(f"{self.server}: {assignment.key}: {reason}")
+            if reason := misfit(assignment, tables, head.epoch):
+                return f"{assignment.key}: {reason}"
             out.append(_encode(assignment))
         self.records += len(rows)
+        return ""
 
-    def _finish(self) -> bool:
-        assert self._head is not None
-        epoch, confirmed, count = self._head
-        # The fields of model.Membership, with the rows as they were encoded page by page.
+    def _finish(self, head: Head) -> bool:
+        self.count = head.count
+        # The fields of model.Membership, with the rows as they were encoded page by page. ``confirmed`` is that of the
+        # first look: a confirmation raises no epoch, and a lower one only makes the server confirm again.
         self.body = b'{"server":%b,"cell":%b,"epoch":%d,"confirmed":%d,"count":%d,"tables":%b,"assignments":[%b]}' % (
             _encode(self.server),
             _encode(self._cell),
-            epoch,
-            confirmed,
-            count,
+            head.epoch,
+            head.confirmed,
+            head.count,
             _encode(self._tables or {}),
             b",".join(self._rows),
         )
@@ -168,68 +201,3 @@ class MapJob:
             b",".join(self._done),
         )
         return True
-
-
-ROWS_PER_COMMAND = 1000  # the store's scripts take about 8,000 words at once
-
-
-class TableJob:
-    """Write a table's information and change the assignments of the servers named, all or nothing."""
-
-    body = b""
-
-    def __init__(self, change: TableChange) -> None:
-        self.records = 0
-        self._change = change
-        self._servers = sorted(change.assignments)
-        self._write: Command | None = None
-
-    def want(self) -> list[Command]:
-        if self._write is None and not self._servers:
-            self._prepare([])  # nothing to read first
-        if self._write is not None:
-            return [self._write]
-        commands: list[Command] = [store.read_head(server) for server in self._servers]
-        if self._change.remove:
-            commands += [("LRANGE", f"list:{server}", 0, -1) for server in self._servers]
-        return commands
-
-    def take(self, answers: list[Any]) -> bool:
-        if self._write is None:
-            self._prepare(answers)
-            return False
-        self._write = None
-        return bool(answers[0])  # else another change came in between: read again
-
-    def _prepare(self, answers: list[Any]) -> None:
-        heads, lists = answers[: len(self._servers)], answers[len(self._servers) :]
-        for server, head in zip(self._servers, heads, strict=True):
-            if head[0] is None:
-                raise NotFound(f"no server {server} in this cell")
-        epochs = {server: int(head[0]) for server, head in zip(self._servers, heads, strict=True)}
-        self._write = store.if_unchanged(epochs, self._commands(heads, lists))
-
-    def _commands(self, heads: list[Any], lists: list[Any]) -> list[Command]:
-        table = self._change.table
-        commands: list[Command] = [store.write_table(table)]
-        for i, server in enumerate(self._servers):
-            epoch, count, names = int(heads[i][0]) + 1, int(heads[i][2]), _decode_names(heads[i][3])
-            if self._change.remove:
-                gone = [stored for stored in lists[i] if _decode_row(store.row_body(stored)).table == table.id]
-                commands += [("LREM", f"list:{server}", 1, stored) for stored in gone]
-                count -= len(gone)
-                names = [name for name in names if name != table.id]
-            else:
-                # A change that was answered too late is sent again: what is there already is not added twice.
-                if table.id in names:
-                    continue
-                added = [msgspec.structs.replace(a, epoch=epoch, born=epoch) for a in self._change.assignments[server]]
-                for first in range(0, len(added), ROWS_PER_COMMAND):
-                    rows = map(store.row, added[first : first + ROWS_PER_COMMAND])
-                    commands.append(("RPUSH", f"list:{server}", *rows))
-                count += len(added)
-                names.append(table.id)
-            fields = ("epoch", epoch, "count", count, "tables", _encode(names))
-            commands.append(("HSET", f"server:{server}", *fields))
-        commands.append(("INCR", "version"))
-        return commands

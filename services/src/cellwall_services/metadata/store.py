@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +28,8 @@ from cellwall.errors import Refused, Unavailable
 from cellwall.model import Assignment, TableInfo
 
 Command = tuple[str | bytes | int, ...]
+
+ROWS_PER_COMMAND = 1000  # the store's scripts take about 8,000 words at once
 
 _encode = msgspec.json.Encoder().encode
 
@@ -61,7 +63,26 @@ def read_slice(partition: int) -> Command:
     return ("LRANGE", f"slice:{partition}", 0, -1)
 
 
+def read_list(server: str) -> Command:
+    return ("LRANGE", f"list:{server}", 0, -1)
+
+
+def drop_list(server: str) -> Command:
+    return ("DEL", f"list:{server}")
+
+
+def append_rows(server: str, rows: Iterable[bytes]) -> list[Command]:
+    stored = list(rows)
+    portions = range(0, len(stored), ROWS_PER_COMMAND)
+    return [("RPUSH", f"list:{server}", *stored[first : first + ROWS_PER_COMMAND]) for first in portions]
+
+
+def write_head(server: str, epoch: int, count: int, tables: Sequence[str]) -> Command:
+    return ("HSET", f"server:{server}", "epoch", epoch, "count", count, "tables", _encode(tables))
+
+
 READ_VERSION: Command = ("GET", "version")
+NEXT_VERSION: Command = ("INCR", "version")
 
 
 def write_table(info: TableInfo) -> Command:

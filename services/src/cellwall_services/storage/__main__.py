@@ -95,8 +95,12 @@ async def run(config: HostConfig) -> None:
     map_file = MapFile(Path(config.map_path))
     servers = {name: Server(name, config.seed, Store(data_dir / f"{name}.sqlite")) for name in config.servers}
     metrics = Metrics(
-        available=lambda: sum(server.agent.available for server in servers.values()),
-        cut=lambda: sum(gate.is_cut(name) for name in servers),
+        {
+            "servers": lambda: len(servers),
+            "servers_available": lambda: sum(server.agent.available for server in servers.values()),
+            "servers_cut": lambda: sum(gate.is_cut(name) for name in servers),
+            "membership_records_max": lambda: max(server.count for server in servers.values()),
+        }
     )
     calls = Calls()
     agents = Agents(servers, config.renewal, now_s, gate, Renewer(calls, metrics), recorder, metrics)

@@ -185,7 +185,7 @@ class Agents:
         )
         server.trace.append(record)
         self._recorder.add(record)
-        self._metrics.renewal(reason or "done", waited_s, attempt.meter.bytes)
+        self._metrics.renewal(outcome, reason, waited_s, attempt.meter.bytes)
 
     def _availability(self, server: Server, available: bool, reason: str) -> None:
         server.reason = reason

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from cellwall.errors import Refused
 
-from ..wire import Cut, CutState, Export, Get, Put, Refusal
+from ..wire import Cut, CutState, Export, Get, Put, Range, Refusal
 from .agents import Agents
 from .engine import Declined
 from .gate import Gate
@@ -32,6 +32,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
 _puts = msgspec.msgpack.Decoder(Put)
 _gets = msgspec.msgpack.Decoder(Get)
+_ranges = msgspec.msgpack.Decoder(Range)
 _exports = msgspec.msgpack.Decoder(Export)
 _cuts = msgspec.json.Decoder(Cut)
 
@@ -52,6 +53,7 @@ class Api:
             [
                 web.post("/replica/{server}/put", self._replica("put", self._put)),
                 web.post("/replica/{server}/get", self._replica("get", self._get)),
+                web.post("/replica/{server}/range", self._replica("range", self._range)),
                 web.post("/replica/{server}/export", self._replica("export", self._export)),
                 web.get("/servers", self._servers),
                 web.get("/servers/{server}/trace", self._trace),
@@ -86,7 +88,7 @@ class Api:
                 answer = act(server, body)
             except Declined as declined:
                 self._metrics.replica(op, declined.reason)
-                return web.Response(status=503, body=_encode(Refusal(declined.reason)))
+                return web.Response(status=503, body=_encode(Refusal(declined.reason, declined.partitions)))
             except (msgspec.DecodeError, Refused) as error:
                 self._metrics.replica(op, "malformed")
                 return web.Response(status=400, text=f"{op}: {error}")
@@ -97,12 +99,15 @@ class Api:
 
     @staticmethod
     def _put(server: Server, body: bytes) -> bytes:
-        server.store.put(_puts.decode(body))
-        return b""
+        return _encode(server.store.put(_puts.decode(body)))
 
     @staticmethod
     def _get(server: Server, body: bytes) -> bytes:
         return _encode(server.store.get(_gets.decode(body)))
+
+    @staticmethod
+    def _range(server: Server, body: bytes) -> bytes:
+        return _encode(server.store.range(_ranges.decode(body)))
 
     @staticmethod
     def _export(server: Server, body: bytes) -> bytes:

@@ -1,54 +1,43 @@
 """One logical server's data on disk: a SQLite file with the partitions it holds and their items.
 
-Decides what a put, a get and an export see. Never decides which partitions a server should hold (that
-is `membership`), and is plain synchronous code, called from the loop for operations of well under 1 ms.
-Invariant: a partition in ``held`` is complete, and for every key the highest version ever put is kept
-or the partition is lost (refused) until its peers have refilled it. WAL with synchronous=NORMAL: what
-was acknowledged survives kill -9, not a power loss.
+Decides what a put, a get, a range read and an export see. Never decides which partitions a server should
+hold (that is `membership`), and is plain synchronous code, called from the loop for operations of well
+under 1 ms (a range read or an export of much data takes a few). Invariant: a partition in ``held`` is
+complete, and for every key the highest version ever put is kept or the partition is lost (refused) until
+its peers have refilled it. WAL with synchronous=NORMAL: what was acknowledged survives kill -9, not a
+power loss.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-
-import msgspec
 
 from cellwall.errors import Refused, Unavailable
 from cellwall.quorum import Version
 
-from ..wire import Exported, Get, Got, Put, Row
+from ..wire import Exported, Get, Got, Put, Range, Ranged, Row, Stored
+from . import rows
+from .rows import intact, row_checksum
 
-CACHE_KIB = 64  # of pages per server; 267 servers a process must stay small (guess)
-# Pages of write-ahead log before it is folded into the file: 1 MiB. Larger than what one server takes in a
-# demo, so that no customer's put waits for the disk; small enough for 267 logs (guess).
-CHECKPOINT_PAGES = 256
+# Of keys and items in one answer to a range read: what a customer's page holds (Developer Guide: 1 MB a Query), and
+# a few milliseconds of the host's loop, on which hundreds of servers wait.
+RANGE_BYTES_MAX = 1 << 20
+ROW_BYTES = 64  # what a row counts beside its key and item: partition, version and checksum (guess)
+RANGE_ROWS_MAX = RANGE_BYTES_MAX // ROW_BYTES
 
-SCHEMA = (
-    # ``epoch``: of the assignment that brought the partition here; another one means that it was away.
-    "CREATE TABLE IF NOT EXISTS partitions(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS items(partition TEXT, key BLOB, ms INTEGER, count INTEGER, writer TEXT,"
-    " item BLOB, checksum INTEGER, PRIMARY KEY(partition, key)) WITHOUT ROWID",
-)
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class Declined(Unavailable):
-    """The replica did nothing; ``reason`` is that of a `wire.Refusal`."""
+    """The replica did nothing; ``reason`` and ``partitions`` are those of a `wire.Refusal`."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", partitions: Sequence[str] = ()) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
-
-
-def row_checksum(partition: str, key: bytes, version: Version, item: bytes | None) -> int:
-    """CRC-32 over all that makes up a row, each part with its length (msgpack), so that none can run into the next."""
-    return zlib.crc32(_encode((partition, key, version, item)))
+        self.partitions = list(partitions)
 
 
 class Store:
@@ -66,11 +55,12 @@ class Store:
         self._open()
         return self._held
 
-    def put(self, put: Put) -> None:
+    def put(self, put: Put) -> Stored:
         """Keep ``put`` unless the same or a higher version is there."""
         self._must_hold(put.partition)
         with self._border():
-            self._keep(put.partition, put.key, put.version, put.item)
+            before = self._keep(put.partition, put.key, put.version, put.item)
+        return Stored(*before) if put.learn and before is not None else Stored()
 
     def get(self, get: Get) -> Got:
         self._must_hold(get.partition)
@@ -78,33 +68,49 @@ class Store:
             found = self._read(get.partition, get.key)
         return Got(None, None) if found is None else Got(*found)
 
+    def range(self, asked: Range) -> Ranged:
+        """Rows of partitions that are all held, one index scan each, until the limit or `RANGE_BYTES_MAX` is full."""
+        if asked.limit < 1:
+            raise Refused(f"limit: {asked.limit} is not allowed; it must be at least 1")
+        self._must_hold(*asked.partitions)
+        limit = min(asked.limit, RANGE_ROWS_MAX)
+        found: list[Row] = []
+        size_bytes = 0
+        with self._border():
+            for name in asked.partitions:
+                # One row more than may be told, so that ``more`` is never said of an end.
+                for row in rows.scan(self._open(), name, asked, limit - len(found) + 1):
+                    if not intact(row):
+                        self._lose(name, [row.key])
+                        raise Declined("corrupt", name, [name])
+                    size_bytes += ROW_BYTES + len(row.key) + len(row.item or b"")
+                    if found and (len(found) == limit or size_bytes > RANGE_BYTES_MAX):
+                        return Ranged(found, True)
+                    found.append(row)
+        return Ranged(found, False)
+
     def export(self, names: Iterable[str]) -> Exported:
         """All rows of those of ``names`` that are held. One that proves damaged is not given away as whole."""
         held: list[str] = []
-        rows: list[Row] = []
+        found: list[Row] = []
         with self._border():
             db = self._open()
             for name in names:
                 if name not in self._held:
                     continue
-                mine = [
-                    Row(name, key, Version(ms, count, writer), item, checksum)
-                    for key, ms, count, writer, item, checksum in db.execute(
-                        "SELECT key, ms, count, writer, item, checksum FROM items WHERE partition = ?", (name,)
-                    )
-                ]
+                mine = list(rows.every(db, name))
                 bad = [row.key for row in mine if not intact(row)]
                 if bad:
                     self._lose(name, bad)
                     continue
                 held.append(name)
-                rows += mine
-        return Exported(held, rows)
+                found += mine
+        return Exported(held, found)
 
-    def create(self, partitions: Mapping[str, int], rows: Iterable[Row] = ()) -> None:
-        """Hold ``partitions`` (name: epoch) from now on, with ``rows`` from peers; all of it or nothing."""
+    def create(self, partitions: Mapping[str, int], received: Iterable[Row] = ()) -> None:
+        """Hold ``partitions`` (name: epoch) from now on, with rows received from peers; all of it or nothing."""
         with self._border(), self._transaction() as db:
-            for row in rows:
+            for row in received:
                 try:
                     self._keep(row.partition, row.key, row.version, row.item)
                 except Declined:  # the row here is damaged, and now out of the way
@@ -140,17 +146,8 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
             with self._border():
-                db = sqlite3.connect(self._path, isolation_level=None, cached_statements=16, timeout=0)
+                db = rows.open_file(self._path)
                 try:
-                    # A second process on the same files is refused by the lock; it also saves the -shm file.
-                    db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                    db.execute("PRAGMA synchronous = OFF")  # only while the schema is made: there is no data to lose
-                    db.execute("PRAGMA journal_mode = WAL")
-                    for statement in SCHEMA:
-                        db.execute(statement)
-                    db.execute("PRAGMA synchronous = NORMAL")
-                    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-                    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
                     self._held = dict(db.execute("SELECT name, epoch FROM partitions"))
                 except BaseException:
                     db.close()
@@ -158,38 +155,31 @@ class Store:
                 self._db = db
         return self._db
 
-    def _must_hold(self, partition: str) -> None:
+    def _must_hold(self, *partitions: str) -> None:
         self._open()
-        if partition not in self._held:
-            raise Declined("corrupt" if partition in self._lost else "not-assigned", partition)
+        lacking = [name for name in partitions if name not in self._held]
+        if lacking:
+            reason = "corrupt" if self._lost.issuperset(lacking) else "not-assigned"
+            raise Declined(reason, ", ".join(lacking), lacking)
 
     def _read(self, partition: str, key: bytes) -> tuple[Version, bytes | None] | None:
-        row = (
-            self._open()
-            .execute(
-                "SELECT ms, count, writer, item, checksum FROM items WHERE partition = ? AND key = ?", (partition, key)
-            )
-            .fetchone()
-        )
+        row = rows.one(self._open(), partition, key)
         if row is None:
             return None
-        ms, count, writer, item, checksum = row
-        version = Version(ms, count, writer)
-        if row_checksum(partition, key, version, item) != checksum:
+        if not intact(row):
             self._lose(partition, [key])
             raise Declined("corrupt", partition)
-        return version, item
+        return row.version, row.item
 
-    def _keep(self, partition: str, key: bytes, version: Version, item: bytes | None) -> None:
+    def _keep(
+        self, partition: str, key: bytes, version: Version, item: bytes | None
+    ) -> tuple[Version, bytes | None] | None:
+        """What was there before."""
         # Read first instead of an upsert: a damaged version in the row must not swallow an acknowledged put.
-        found = self._read(partition, key)
-        if found is not None and found[0] >= version:
-            return
-        checksum = row_checksum(partition, key, version, item)
-        self._open().execute(
-            "INSERT OR REPLACE INTO items VALUES(?, ?, ?, ?, ?, ?, ?)",
-            (partition, key, version.ms, version.count, version.writer, item, checksum),
-        )
+        before = self._read(partition, key)
+        if before is None or before[0] < version:
+            rows.write(self._open(), Row(partition, key, version, item, row_checksum(partition, key, version, item)))
+        return before
 
     def _lose(self, partition: str, keys: Iterable[bytes]) -> None:
         """Refuse the whole partition from now on, across restarts: without ``keys`` a read would seem to find nothing.
@@ -236,7 +226,3 @@ class Store:
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         if self._path.exists():
             self._path.replace(self._path.with_name(self._path.name + ".corrupt"))
-
-
-def intact(row: Row) -> bool:
-    return row_checksum(row.partition, row.key, row.version, row.item) == row.checksum

@@ -15,8 +15,9 @@ from cellwall.model import CellMap, ServerId
 
 from ..wire import Exported, Row
 from .calls import Calls
-from .engine import Store, intact
+from .engine import Store
 from .membership import Lacking, settle
+from .rows import intact
 
 PORTION = 100  # partitions a call: an export of that many keeps the peer's loop for about 2 ms
 LIMIT_S = 5.0  # of one call to a peer (guess: a portion takes milliseconds, a busy host some hundred)

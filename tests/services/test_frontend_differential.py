@@ -1,0 +1,231 @@
+"""The front end beside another implementation of the protocol (moto's server): same calls, same answers.
+
+Every difference that is accepted is a row in docs/protocol.md; one that is not listed fails, and so does a row that
+nothing shows any more.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+def _load(name: str) -> Any:
+    """A helper beside this file; with importmode=importlib a plain import would not find it."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+W = _load("frontend_world")
+D = _load("differential")
+C = _load("differential_cases")
+E = _load("differential_errors")
+
+
+@pytest.fixture(scope="module")
+def tally(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Both implementations, started; the tally of what they were asked."""
+    folder = tmp_path_factory.mktemp("differential")
+    world = W.FakeWorld()
+    world.start()
+    front = W.FrontEnd(world, folder)
+    front.start()
+    port = W.free_port()
+    moto = D.start_moto(port, folder / "moto.log")
+    sides = D.Side(front.url, "alice"), D.Side(f"http://127.0.0.1:{port}", "alice")
+    try:
+        yield D.Tally(*sides)
+    finally:
+        for side in sides:
+            side.close()
+        moto.kill()
+        moto.wait(5)
+        stopped = front.stop()
+        world.stop()
+    assert stopped == 0
+
+
+@pytest.fixture(scope="module")
+def accepted() -> list[Any]:
+    rows: list[Any] = D.accepted(D.PROTOCOL_PAGE.read_text())
+    assert rows, "the page has no table of accepted differences"
+    return rows
+
+
+def test_same_calls_same_answers(tally: Any, accepted: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    run_all(tally, C.setup())
+    tally.settle(*C.TABLES)
+    for part in (C.fill, C.describe, C.items, C.queries, C.scans, C.batches, C.moving, E.errors):
+        run_all(tally, part())
+    for side in (tally.ours, tally.theirs):
+        side.drop_others(set(C.TABLES) - {C.SPARE})
+    for change, after in ((C.add_index, C.use_index), (C.remove_index, C.without_index)):
+        run_all(tally, change())
+        tally.settle(C.WORDS)
+        run_all(tally, after())
+    run_all(tally, C.drop())
+    tally.settle(*C.TABLES)
+    run_all(tally, C.dropped())
+
+    new = [d for d in tally.found if not any(row.covers(d) for row in accepted)]
+    stale = [row for row in accepted if not any(row.covers(d) for d in tally.found)]
+    with capsys.disabled():
+        print(f"\n{tally.compared} calls compared with moto's, {tally.equal} equal;", end=" ")
+        print(f"of {len(tally.found)} differences {len(tally.found) - len(new)} are accepted, by {len(accepted)} rows")
+    assert not new and not stale, "docs/protocol.md does not list:\n{}\nand lists what nothing shows:\n{}".format(
+        *("\n".join(f"| `{'` | `'.join(row)}` |" for row in rows) for rows in (new, stale))
+    )
+
+
+def run_all(tally: Any, cases: Iterable[Any]) -> None:
+    for case in cases:
+        tally.run(case)
+
+
+# ---------------------------------------------------------------- random sequences
+
+SPACE = "space"  # the table of random sequences
+SCALARS = st.one_of(
+    st.builds(lambda text: {"S": text}, st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=4)),
+    st.builds(lambda number: {"N": str(number)}, st.integers(-(10**37), 10**37)),
+    st.builds(lambda flag: {"BOOL": flag}, st.booleans()),
+    st.just({"NULL": True}),
+    st.builds(lambda data: {"B": data}, st.binary(max_size=3)),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.builds(lambda members: {"L": members}, st.lists(inner, max_size=3)),
+        st.builds(lambda members: {"M": members}, st.dictionaries(st.sampled_from(["x", "y"]), inner)),
+    ),
+    max_leaves=4,
+)
+HASHES = st.sampled_from(["p", "q"])
+SORTS = st.sampled_from([str(n) for n in (-20, -3, 0, 1, 2, 10)])
+KEYS = st.builds(lambda h, s: {"pk": {"S": h}, "sk": {"N": s}}, HASHES, SORTS)
+ITEMS = st.builds(
+    lambda key, more, colors: key | more | colors,
+    KEYS,
+    st.dictionaries(st.sampled_from(["a", "b"]), VALUES),
+    st.one_of(st.just({}), st.sampled_from([{"color": {"S": "red"}}, {"color": {"S": "blue"}}])),
+)
+CONDITIONS = st.one_of(
+    st.just(("pk = :p", [])),
+    st.builds(lambda op, s: (f"pk = :p AND sk {op} :s", [s]), st.sampled_from(["=", "<", "<=", ">", ">="]), SORTS),
+    st.builds(
+        lambda low, high: ("pk = :p AND sk BETWEEN :s AND :t", sorted((low, high), key=int)),
+        SORTS,
+        SORTS,
+    ),
+)
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("PutItem"), ITEMS),
+        st.tuples(st.just("DeleteItem"), KEYS),
+        st.tuples(st.just("GetItem"), KEYS),
+        st.tuples(st.just("Query"), HASHES, CONDITIONS, st.booleans(), st.sampled_from([None, 1, 3])),
+        st.tuples(st.just("by-color"), st.sampled_from(["red", "blue"]), st.booleans()),
+        st.tuples(st.just("BatchWriteItem"), st.lists(ITEMS, min_size=1, max_size=4), st.lists(KEYS, max_size=2)),
+        st.tuples(st.just("BatchGetItem"), st.lists(KEYS, min_size=1, max_size=4)),
+    ),
+    min_size=4,
+    max_size=16,
+)
+
+
+class Sequence:
+    """One example: its items are told from other examples' by a prefix of their hash keys."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def cases(self, operations: list[tuple[Any, ...]]) -> Iterator[Any]:
+        for number, (op, *given_) in enumerate(operations):
+            yield self._case(f"random/{number}-{op}", op, given_)
+
+    def _mine(self, item: dict[str, Any]) -> dict[str, Any]:
+        mine = item | {"pk": {"S": self._prefix + item["pk"]["S"]}}
+        return mine | ({"color": {"S": self._prefix + item["color"]["S"]}} if "color" in item else {})
+
+    def _case(self, name: str, op: str, given_: list[Any]) -> Any:
+        at: dict[str, Any] = {"TableName": SPACE}
+        if op == "PutItem":
+            return D.Case(name, op, at | {"Item": self._mine(given_[0])})
+        if op == "DeleteItem":
+            return D.Case(name, op, at | {"Key": self._mine(given_[0])})
+        if op == "GetItem":
+            return D.Case(name, op, at | {"Key": self._mine(given_[0]), "ConsistentRead": True})
+        if op == "Query":
+            hash_key, (condition, bounds), forward, limit = given_
+            values = {":p": {"S": self._prefix + hash_key}}
+            values |= {mark: {"N": bound} for mark, bound in zip((":s", ":t"), bounds, strict=False)}
+            return C.query(
+                name, SPACE, condition, values, ScanIndexForward=forward, **({"Limit": limit} if limit else {})
+            )
+        if op == "by-color":  # equal sort keys of two items have no order
+            color, forward = given_
+            return C.query(
+                name, SPACE, "color = :p", {":p": {"S": self._prefix + color}}, IndexName="by-color",
+                ScanIndexForward=forward, unordered=True)  # fmt: skip
+        if op == "BatchGetItem":
+            unique = {(k["pk"]["S"], k["sk"]["N"]): self._mine(k) for k in given_[0]}
+            return D.Case(name, op, {"RequestItems": {SPACE: {"Keys": list(unique.values())}}}, "call", True)
+        items = {(i["pk"]["S"], i["sk"]["N"]): {"PutRequest": {"Item": self._mine(i)}} for i in given_[0]}
+        gone = {(k["pk"]["S"], k["sk"]["N"]): {"DeleteRequest": {"Key": self._mine(k)}} for k in given_[1]}
+        return D.Case(name, "BatchWriteItem", {"RequestItems": {SPACE: list((items | gone).values())}})
+
+
+def test_random_sequences(tally: Any, accepted: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    defined = C.attributes(pk="S", sk="N", color="S")
+    by_color = [C.index("by-color", C.keys("color", "sk"))]
+    made = C.table(SPACE, C.keys("pk", "sk"), defined, GlobalSecondaryIndexes=by_color)
+    tally.run(D.Case("create/space", "CreateTable", made))
+    tally.settle(SPACE)
+    before, examples = tally.compared, iter(range(1_000_000))
+
+    # The same sequences in every run: beside an implementation that is not ours, new ones would find its faults.
+    @settings(max_examples=60, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(OPERATIONS)
+    def same(operations: list[tuple[Any, ...]]) -> None:
+        for case in Sequence(f"{next(examples)}-").cases(operations):
+            found = [d for d in tally.run(case) if not any(row.covers(d) for row in accepted)]
+            assert not found, (found, case)
+
+    same()
+    with capsys.disabled():
+        print(f"\n{tally.compared - before} random calls compared with moto's: no difference but those listed")
+
+
+# ---------------------------------------------------------------- the comparison itself
+
+
+def test_a_difference_is_found_wherever_it_is() -> None:
+    one, two = {"a": {"N": "1"}, "s": {"SS": ["b", "a"]}}, {"a": {"N": "2"}, "s": {"SS": ["a", "b"]}}
+    ours = D.Answer("done", D.normal({"Items": [one], "Count": 1, "TableId": "x"}))
+    theirs = D.Answer("done", D.normal({"Items": [two], "TableId": "y"}))
+    assert D.differences("c", ours, theirs) == [("c", "Count", "1", "absent"), ("c", "Items[].a.N", "1", "2")]
+    assert D.differences("c", ours, ours) == []
+    refused = D.Answer("ValidationException", None)
+    assert D.differences("c", ours, refused) == [("c", "outcome", "done", "ValidationException")]
+    more = D.Answer("done", {"Items": [{}, {}]})
+    assert D.differences("c", D.Answer("done", {"Items": [{}]}), more) == [("c", "Items", "[{}]", "[{}, {}]")]
+
+
+def test_a_row_covers_what_it_names_and_no_more() -> None:
+    table = "| call | member | we | moto | why |\n|---|---|---|---|---|\n| `a/*` | `outcome` | `done` | `X 500` | y |\n"
+    page = f"# x\n{D.HEADING}\n{table}"
+    (row,) = D.accepted(page + "\n## Next\n| `b` | `outcome` | `done` | `X` | z |\n")
+    assert row.covers(D.Difference("a/1", "outcome", "done", "X 500"))
+    for change in ({"case": "b/1"}, {"member": "Count"}, {"ours": "X 500"}, {"theirs": "X"}):
+        assert not row.covers(D.Difference("a/1", "outcome", "done", "X 500")._replace(**change))
