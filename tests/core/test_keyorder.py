@@ -62,7 +62,11 @@ schemas = st.one_of(parts.map(lambda h: (*h, None, b"")), st.builds(lambda h, r:
 
 @given(schemas, schemas, schemas, schemas)
 def test_entries_of_different_items_or_index_keys_differ(a: Any, b: Any, x: Any, y: Any) -> None:
-    left, right = (index_key(*entry, base_key=encode_key(*item)) for entry, item in ((a, x), (b, y)))
+    def entry(schema: Any, item: Any) -> bytes:
+        hash_type, hash_key, range_type, range_key = schema
+        return index_key(hash_type, hash_key, range_type, range_key, encode_key(*item))
+
+    left, right = entry(a, x), entry(b, y)
     assert (left == right) == ((a, x) == (b, y))
     assert base_key(left) == encode_key(*x)
 

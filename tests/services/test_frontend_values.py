@@ -165,7 +165,8 @@ def test_numbers_of_38_digits(number: str) -> None:
     ],
 )
 def test_sizes(item: Any, expected_bytes: int) -> None:
-    assert values.item_bytes(item) == expected_bytes
+    as_map_bytes = values.CONTAINER_BYTES + len(item)  # what a map has over an item
+    assert values.value({"M": item}, "Item.m")[1] == expected_bytes + as_map_bytes
 
 
 @pytest.mark.parametrize("kind", ["SS", "NS", "BS"])

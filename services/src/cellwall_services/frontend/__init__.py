@@ -1,8 +1,10 @@
 """The front end: the customers' door, speaking the DynamoDB JSON protocol (2012-08-10).
 
     protocol, bodies, members          pure: what a request says, and whether it may
-    values, schema, targets, pages     pure: items, definitions, keys, pages
-    grammar, expressions, projection   pure: the expressions
+    values, targets, pages             pure: items, where they live, pages of them
+    schema, definition                 pure: tables and indexes as their customers define them
+    grammar, reserved, placeholders    pure: the text of an expression and what stands for names and values in it
+    expressions, projection            pure: what a key condition and a projection mean
     placing                            pure: where new partitions go
     catalog, routing                   in memory: which tables exist, and which servers hold their partitions
     maps, admin                        loads the catalog from the metadata service, in the background

@@ -18,8 +18,6 @@ from .members import INVALID
 from .projection import Projection
 from .targets import KeyPair
 
-PAGE_BYTES_MAX = 1024 * 1024  # API reference, Query: size of a page before it is projected
-
 BAD_START = "The provided starting key is invalid"
 
 

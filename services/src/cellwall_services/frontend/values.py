@@ -67,11 +67,6 @@ def decode(stored: bytes) -> Item:
     return _decoder.decode(stored)
 
 
-def item_bytes(value: Item) -> int:
-    """An item's size as DynamoDB counts it, for pages and quotas."""
-    return _members(value, "", 0)[1]
-
-
 def key_data(value: dict[str, Any]) -> KeyValue:
     """The content of a canonical S, N or B."""
     ((kind, content),) = value.items()
