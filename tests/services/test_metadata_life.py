@@ -41,7 +41,7 @@ async def test_work_for_a_caller_that_has_gone_stops_only_if_it_may(start: Start
         assert (await node.call("PUT", f"/weight/{PARTITION}", {"percent": 0}))[0] == 200  # nobody's turn comes
         _, writer = await asyncio.open_connection("127.0.0.1", node.port)
         writer.write(f"GET /membership/{SERVERS[LARGE]} HTTP/1.1\r\nHost: node\r\n\r\n".encode())
-        await node.reaches("waiting", 1)
+        await node.reaches("waiting_requests", 1)
         writer.transport.abort()
         await node.sampled(abandoned=1, waiting=0 if drop else 1)
         assert (await node.call("PUT", f"/weight/{PARTITION}", {"percent": 100}))[0] == 200
@@ -55,7 +55,7 @@ async def test_work_under_way_ends_when_its_caller_goes(place: Place, start: Sta
     make_long(place, SERVERS[LARGE], 1000)
     node = await start(ONE_TURN_EACH)
     asking = asyncio.create_task(node.renew(SERVERS[LARGE]))
-    await node.reaches("in_service", 1)
+    await node.reaches("in_service_requests", 1)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     await node.sampled(abandoned=1, in_service=0, answered=0)
@@ -70,7 +70,7 @@ async def test_an_administrative_request_waits_only_in_the_shared_lane(place: Pl
     order: list[str] = []
     renewal = asyncio.create_task(node.renew(SERVERS[LARGE]))
     renewal.add_done_callback(lambda _: order.append("renewal"))
-    await node.reaches("in_service", 1)
+    await node.reaches("in_service_requests", 1)
     admin = asyncio.create_task(node.call("GET", f"/map/{elsewhere}"))
     admin.add_done_callback(lambda _: order.append("map"))
     assert (await admin)[0] == 200
@@ -129,7 +129,7 @@ async def test_a_node_that_lost_its_store_says_so_and_serves_again_with_it(
                     assert (status, "store" in answer["error"]) == (503, True), path
                 async with http.post(f"http://{node.renewal}/confirm/{SERVERS[0]}?epoch=1") as response:
                     assert response.status == 503
-        assert await node.gauge("in_service") == await node.gauge("waiting") == 0
+        assert await node.gauge("in_service_requests") == await node.gauge("waiting_requests") == 0
         place.start_store()
         await until(lambda: exists(place.path))
         place.refill()
