@@ -144,7 +144,7 @@ class Node:
     async def gauge(self, name: str) -> float:
         async with self.http.get(f"http://{self.admin}/metrics") as response:
             lines = (await response.text()).splitlines()
-        return next(float(line.split()[-1]) for line in lines if line.startswith(f"cellwall_metadata_{name} "))
+        return next(float(line.split()[-1]) for line in lines if line.startswith(f"cellwall_metadata_{name}_requests "))
 
     async def reaches(self, name: str, value: float) -> None:
         async def there() -> bool:
