@@ -42,7 +42,7 @@ COLOURS = IndexInfo("by-colour", 1, "colour", projection="KEYS_ONLY")
 PETS = TableInfo("t-1", "pets", "alice", 2, indexes=(OWNERS, COLOURS))
 SERVERS = ("a", "b", "c")
 FRONT_ENDS = 2
-EXAMPLES = 150  # each is a little world; ten times as many have been run
+EXAMPLES = 100  # each is a little world
 
 
 class Memory(Calls):
