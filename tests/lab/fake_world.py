@@ -78,7 +78,7 @@ class State:
         cells = {
             name: CellView(
                 w.servers, w.servers_out, w.queue, w.oldest_s, 1, 0.1, bool(self.paused & {"*", name}), 1700,
-                None if w.servers_out else 0.5, {},
+                None if w.servers_out else 0.5, {}, not w.servers_out,
             )
             for name, w in window.cells.items()
         }  # fmt: skip

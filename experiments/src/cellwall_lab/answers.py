@@ -79,9 +79,9 @@ class ServerView(msgspec.Struct, frozen=True):
 
 
 class CellView(msgspec.Struct, frozen=True):
-    """``largest_retrieval_s``: how long its largest membership took from the store into the answer, last time, as
-    the node says; None: it did not say (its admin listener starves) or nobody got that membership for a while.
-    ``weights``: metadata partitions with another weight than 100."""
+    """``largest_retrieval_s``: the slowest retrieval, from the store into the answer, of its large memberships (half of
+    the largest or more), each one's last, as the nodes say; None: nobody got one for a while, or no node answered
+    (``answered``: its admin listener starves). ``weights``: metadata partitions with another weight than 100."""
 
     servers: int
     out: int
@@ -93,6 +93,7 @@ class CellView(msgspec.Struct, frozen=True):
     largest_records: int
     largest_retrieval_s: float | None
     weights: dict[int, float]
+    answered: bool = True
 
 
 class FleetState(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Everything there is to see of a running world, as one value: the answer to the verb `fleet`, on every backend.
 
-Decides which of its servers a cell's retrieval time is told of, and when that time is too old to tell; asks nobody.
+Decides of which memberships a cell's retrieval time is told, and when it is too old to tell; asks nobody.
 What a node or the front end did not say is None or missing, never the last good figure.
 """
 
@@ -60,7 +60,7 @@ def fleet_state(
     views = {}
     for cell, facts in cells.items():
         of = window.cells[cell]
-        largest = max(by_cell[cell], key=lambda s: s.records)
+        largest = max(server.records for server in by_cell[cell])
         views[cell] = CellView(
             servers=of.servers,
             out=of.servers_out,
@@ -69,9 +69,10 @@ def fleet_state(
             nodes=facts.nodes,
             limit_cores=facts.limit_cores,
             paused=facts.paused,
-            largest_records=largest.records,
-            largest_retrieval_s=_newer(facts.retrievals.get(largest.id), oldest_s),
+            largest_records=largest,
+            largest_retrieval_s=_slowest(by_cell[cell], largest / 2, facts.retrievals, oldest_s),
             weights={p: percent for p, percent in facts.weights.items() if percent != 100},
+            answered=bool(facts.retrievals),
         )
     return FleetState(
         now_s=now_s,
@@ -106,5 +107,9 @@ def _server(row: Sequence[Any], live: Live, cut: frozenset[str]) -> ServerView:
     return ServerView(server, cell, zone, group, live.records[server], state, reason, since_s)  # type: ignore[arg-type]
 
 
-def _newer(retrieval: Retrieval | None, than_s: float) -> float | None:
-    return retrieval.took_s if retrieval is not None and retrieval.at_s >= than_s else None
+def _slowest(
+    servers: Iterable[ServerView], records: float, retrievals: Mapping[str, Retrieval], since_s: float
+) -> float | None:
+    """Of one membership alone it is chance how busy its node was: of all large ones the slowest tells."""
+    large = (retrievals.get(server.id) for server in servers if server.records >= records)
+    return max((one.took_s for one in large if one is not None and one.at_s >= since_s), default=None)

@@ -245,7 +245,7 @@ def command_watch(
 ) -> int:
     """Show how a world does: per cell servers in and out, queue, oldest request and headroom; errors and faults.
 
-    "retrieved in" is how long the largest membership took, against the time limit: what is left is the headroom. The
+    "retrieved in" is the slowest of the large memberships, against the time limit: what is left is the headroom. The
     figure comes from the metadata nodes themselves; one that is overloaded says nothing, and "no answer" is shown.
     """
     watching.watch(registry.find(world), Console(highlight=False, markup=False), once=once, json=json)

@@ -69,10 +69,10 @@ COLUMNS = ("cell", "in", "out", "cut", "queue", "oldest", "largest", "retrieved 
 
 
 def headroom(cell: CellView, time_limit_s: float) -> str:
-    """The largest membership's retrieval against the time limit: what is left is the headroom."""
+    """The slowest retrieval of a large membership against the time limit: what is left is the headroom."""
     took_s = cell.largest_retrieval_s
     if took_s is None:
-        return NO_ANSWER
+        return "nobody got one" if cell.answered else NO_ANSWER
     return f"{took_s:.2f} of {time_limit_s:g} s" + (" (thin)" if took_s > THIN_RATIO * time_limit_s else "")
 
 
