@@ -11,7 +11,7 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 # Tests of running processes share two cores with nobody, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-units test-local check lint-experiments report clean
+.PHONY: help setup demo test test-units test-services test-local check lint-experiments report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,12 +22,15 @@ demo: setup ## predict the outage, grow it, recover from it, contain it by cells
 	$(BIN)/cellwall demo
 
 test: setup ## all checks, then all tests; goes on after a failure, fails if any part failed
-	@$(MAKE) --no-print-directory --keep-going check test-units test-local
+	@$(MAKE) --no-print-directory --keep-going check test-units test-services test-local
 
-test-units: setup ## tests without running processes, two at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/local --ignore=tests/cluster
+test-units: setup ## the decisions: core, simulation, judge, report, command line; two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/core tests/lab tests/test_*.py
 
-test-local: setup ## tests of running processes, one at a time
+test-services: setup ## each service by itself, against a real store and real files; two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/services
+
+test-local: setup ## whole worlds of running processes, one at a time
 	$(BIN)/python -m pytest tests/local
 
 check: setup ## lint, format, types, import contracts, lock file
