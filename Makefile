@@ -5,6 +5,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= $(lastword $(sort $(wildcard runs/*/)))
 
+# Tests of the lab that start whole programs: `chaos run` over fake worlds, a browser.
+PROGRAMS := tests/lab/test_runner_*.py tests/lab/test_page_browser.py
+
 # The interpreter is the machine's own: uv never fetches another one.
 export UV_PYTHON_DOWNLOADS := never
 
@@ -25,10 +28,10 @@ test: setup ## all checks, then all tests; goes on after a failure, fails if any
 	@$(MAKE) --no-print-directory --keep-going check test-units test-services test-local
 
 test-units: setup ## the decisions: core, simulation, judge, report, command line; two at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/core tests/lab tests/test_*.py
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/core tests/lab tests/test_*.py $(PROGRAMS:%=--ignore-glob='%')
 
-test-services: setup ## each service by itself, against a real store and real files; two at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/services
+test-services: setup ## each service against a real store, runs over fake worlds, the page in a browser; two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/services $(PROGRAMS)
 
 test-local: setup ## whole worlds of running processes, one at a time
 	$(BIN)/python -m pytest tests/local

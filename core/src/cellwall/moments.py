@@ -34,9 +34,8 @@ from .history import (
 )
 from .spec import WorldSpec
 
-WITNESS_S = (
-    1.0  # witnesses of one instant are written within milliseconds of each other, on a busy machine later (guess)
-)
+# Witnesses of one instant are written within milliseconds of each other, on a busy machine later (guess).
+WITNESS_S = 1.0
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -73,7 +73,7 @@ async def _build(run: Running) -> None:
     processes.service("loader", "cellwall_services.metadata.loader", loader, may_end=True)
     # Beside the loader, since most of a start is imports: nodes wait for a filled store, hosts for the map, the load
     # for its control. Hosts one after the other: all at once would take most of two cores from the loader, which is
-    # what everybody waits for (5.3 s instead of 4).
+    # what everybody waits for.
     zones = sorted(set(run.layout.fleet.zone))
     run.hosts = {f"host-{zone}": f"127.0.0.1:{free_port()}" for zone in zones}
     run.frontend = f"127.0.0.1:{free_port()}"
