@@ -127,6 +127,7 @@ export function focus(id) {
 const serverOf = (target) => target.closest?.(".cells .s")?.dataset.id;
 
 $("cells").addEventListener("click", (event) => {
+  $("tip").hidden = true; // what it says, the explanation says better
   const id = serverOf(event.target);
   if (id) return choose(id);
   const count = event.target.closest(".count");
