@@ -144,6 +144,7 @@ class PageWorld:
                 largest_records=max(server.records for server in mine),
                 largest_retrieval_s=None if out > 0.2 * len(mine) or cell in self.paused else 0.9 + wave + out / 90,
                 weights=self.weights[cell],
+                answered=out < 0.2 * len(mine),
             )
         failed = round(500 * 1.03 * len(self.out) / len(self.rows))
         window = WindowStats(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -110,6 +111,9 @@ def test_a_walk_from_up_to_ctrl_c(walk):
     assert f"{struck[0]} (cell-" in told and "its network was cut" in told and "nobody reaches it" in told
     nobody = walk.run("explain", "s-9999")
     assert nobody.returncode == 3 and "s-9999" in nobody.stderr and "s-0000" in nobody.stderr
+    page = text.partition("live page")[2].split()[0]
+    with urllib.request.urlopen(f"{page}explain/{struck[0]}", timeout=10) as explained:
+        assert "its network was cut" in json.load(explained)["story"][0]  # the page says so too
 
     # A pause shows, and so does a weight.
     assert walk.run("pause", "--cell", "cell-1").returncode == 0

@@ -164,7 +164,8 @@ class LocalWorld:
         entry = self._run.map.servers.get(server)
         if entry is None:
             raise Refused(f"trace.server: no server {server}")
-        return await self._calls.ask("GET", f"{entry.address}/servers/{server}/trace", b"", TRACE_S)
+        told = await self._calls.ask("GET", f"{entry.address}/servers/{server}/trace", b"", TRACE_S)
+        return msgspec.convert(told, list[history.Renewal | history.Availability])
 
     async def _grow_indexes(self, verb: verbs.GrowIndexes) -> verbs.StepResult:
         now_s = time.time()

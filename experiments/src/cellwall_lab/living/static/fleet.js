@@ -82,9 +82,9 @@ function drawCell(name, cell, fleet) {
   const weights = Object.entries(cell.weights).sort(([a], [b]) => byName(a, b));
   const rows = [
     ["queue", cell.queue ? `${number(cell.queue)}, oldest ${lasted(cell.oldest_s)}` : "0"],
-    ["limit", `${cell.limit_cores.toFixed(2)} core, ${plural(cell.nodes, "node")}`],
+    ["limit", `${cell.limit_cores.toFixed(2)} cores, ${plural(cell.nodes, "node")}`],
     ["largest", `${number(cell.largest_records)} records`],
-    ["retrieval", took_s === null ? "no answer" : `${took_s.toFixed(2)} s`],
+    ["retrieval", took_s === null ? (cell.answered ? "none lately" : "no answer") : `${took_s.toFixed(2)} s`],
   ];
   if (weights.length) rows.push(["weight", weights.map(([partition, percent]) => `partition ${partition} at ${percent} %`).join(", ")]);
   const nums = card.querySelector(".nums");
@@ -127,6 +127,7 @@ export function focus(id) {
 const serverOf = (target) => target.closest?.(".cells .s")?.dataset.id;
 
 $("cells").addEventListener("click", (event) => {
+  $("tip").hidden = true; // what it says, the explanation says better
   const id = serverOf(event.target);
   if (id) return choose(id);
   const count = event.target.closest(".count");

@@ -77,7 +77,7 @@ export function drawFigures(fleet) {
     ["Servers out", percent(away / fleet.servers.length), `${number(away)} of ${number(fleet.servers.length)}`, away ? "out" : ""],
     ["Requests failed", requests ? percent(failed / requests) : "–", `${number(failed)} of ${number(requests)} just now`, failed ? "errors" : ""],
     ["Largest retrieval", slowest === null ? "–" : `${slowest.toFixed(2)} s`,
-      slowest === null ? "nobody got it lately" : silent ? `limit ${fleet.time_limit_s} s; ${plural(silent, "cell")} silent` : `limit ${fleet.time_limit_s} s`, ""],
+      slowest === null ? "nobody got it lately" : silent ? `limit ${fleet.time_limit_s} s; none in ${plural(silent, "cell")}` : `limit ${fleet.time_limit_s} s`, ""],
     ["Renewals queued", number(queue), queue ? `oldest ${lasted(oldest_s)}` : "nobody waits", ""],
   ];
   if (!$("figures").children.length) {
