@@ -155,12 +155,15 @@ def test_the_control_comes_out_the_other_way(story: Story, kind: str, other: str
 
 # ---------------------------------------------------------------- sabotage
 
+PROBED = 1025.0  # of conftest
 LARGE_SLOW = change(Renewal, lambda r: r.t < CUT and r.waited_s > 0.5, waited_s=1.5)
 HOST_ROBBED = change(HostSample, lambda r: True, steal_ratio=0.3)
 
 SABOTAGE: list[tuple[str, str, str, str, Sabotage]] = [
     # why, story, claim, outcome, sabotage
     ("large renewals too slow", "stuck", "clean", "unknown", LARGE_SLOW),
+    ("large renewals slow beside the administrative request only", "stuck", "clean", "held",
+     change(Renewal, lambda r: PROBED <= r.t < CUT, waited_s=1.5)),
     ("false time-out", "stuck", "clean", "unknown", add(renewal(3, 1015))),
     ("a server out while clean", "stuck", "clean", "unknown", flap(30, 1015, 1016)),
     ("robbed", "stuck", "clean", "unknown", HOST_ROBBED),

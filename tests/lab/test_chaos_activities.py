@@ -105,6 +105,21 @@ def test_a_step_that_is_not_done_raises_but_an_attempt_does_not(world):
     assert actions.admin_probe(configuration)["outcome"] == "unknown"
 
 
+def test_an_administrative_request_is_tried_again_only_where_it_was_late(monkeypatch):
+    took_s = {"cell-0": [0.5], "cell-1": [2.5, 1.0], "cell-2": [2.1, 2.2]}
+    asked = []
+
+    def attempt(_, verb):
+        names = list(took_s) if verb.cell == "*" else verb.cell.split(",")
+        asked.append(names)
+        cells = {name: verbs.StepResult("done", took_s[name].pop(0)) for name in names}
+        return verbs.StepResult("done", max(r.took_s for r in cells.values()), cells=cells)
+
+    monkeypatch.setattr(actions, "attempt", attempt)
+    actions.admin_probe({"time_limit_s": 2.0}, tries=2)
+    assert asked == [["cell-0", "cell-1", "cell-2"], ["cell-1", "cell-2"]]
+
+
 @pytest.mark.parametrize(
     ("call", "word"),
     [

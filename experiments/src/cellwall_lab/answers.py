@@ -24,11 +24,12 @@ class CutOn(msgspec.Struct, frozen=True):
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """The worst outcome over the cells concerned; ``took_s`` of the slowest."""
+    """The worst outcome over the cells concerned; ``took_s`` of the slowest. ``cells``: each cell's own."""
 
     outcome: Literal["done", "refused", "unknown"]
     took_s: float
     reason: str = ""
+    cells: dict[str, StepResult] = {}
 
 
 class CellWindow(msgspec.Struct, frozen=True):

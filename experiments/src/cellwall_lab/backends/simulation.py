@@ -226,14 +226,14 @@ class SimulatedWorld:
 
     def _over_cells(self, step: str, cells: str, act: Callable[[Cell], verbs.StepResult]) -> verbs.StepResult:
         """Carry a step out in one cell after the other, and record each."""
-        results = []
+        results = {}
         for name in named_cells(cells, self._cells):
             start_s = self._loop.now_s
             try:
                 result = act(self._cells[name])
             except Unknown as error:
                 result = verbs.StepResult("unknown", self._loop.now_s - start_s, str(error))
-            results.append(result)
+            results[name] = result
             self._emit(
                 history.Step(
                     t=start_s, step=step, cell=name, outcome=result.outcome, took_s=result.took_s, reason=result.reason

@@ -92,7 +92,7 @@ class Steps:
             )
             return verbs.StepResult(result.outcome, took_s, result.reason)
 
-        return worst(await asyncio.gather(*map(one, names)))
+        return worst(dict(zip(names, await asyncio.gather(*map(one, names)), strict=True)))
 
     def _deadline_s(self, deadline_s: float | None) -> float:
         return 2 * self._spec.renewal.time_limit_s if deadline_s is None else deadline_s

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from random import Random
+
+import msgspec
 
 from cellwall.errors import Refused
 from cellwall.placement import Layout, domain_servers, server_id, spread_servers
@@ -41,6 +43,7 @@ def named_cells(cells: str, known: Iterable[str]) -> list[str]:
     return names
 
 
-def worst(results: Sequence[verbs.StepResult]) -> verbs.StepResult:
-    """The worst outcome, and the longest time among those."""
-    return max(results, key=lambda r: (OUTCOMES.index(r.outcome), r.took_s))
+def worst(cells: Mapping[str, verbs.StepResult]) -> verbs.StepResult:
+    """The worst outcome, the longest time among those, and each cell's own."""
+    found = max(cells.values(), key=lambda r: (OUTCOMES.index(r.outcome), r.took_s))
+    return msgspec.structs.replace(found, cells=dict(cells))
