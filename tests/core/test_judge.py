@@ -284,7 +284,7 @@ def test_each_sabotage_flips_its_claim(story: Story, kind: str, claim: str, outc
     found = judge.judge_arm(sabotage(before), "monolith", [default(claim, ["monolith"])])
     (weighed,) = [c for c in found.claims if c.id == claim]
     assert weighed.outcome == outcome, weighed.evidence
-    if claim == "clean":
+    if claim == "clean" and outcome != "held":
         assert found.outcome == "unknown"
 
 
