@@ -38,8 +38,8 @@ from .ledger import Entry, Ledger
 from .maps import MapLoader
 from .metrics import Metrics
 from .placing import Routes
+from .turns import Turns
 
-POLL_CONFIRMED_S = 0.5  # guess: servers confirm with their next renewal, seconds to tens of seconds away
 RETRY_S = 1.0  # guess: a workflow is patient, it must not add to an overload
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Workflows:
         metrics: Metrics,
     ) -> None:
         self._ledger = ledger
-        self._admin = admin
+        self._turns = Turns(admin)
         self._catalog = catalog
         self._loader = loader
         self._backfill = backfill
@@ -110,6 +110,7 @@ class Workflows:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._turns.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -187,12 +188,10 @@ class Workflows:
         async def wait(cell: CellId, servers: list[ServerId]) -> None:
             left = set(servers)
             while left:
-                found = await self._patiently(entry, partial(self._admin.confirmed, cell, left))
+                found = await self._patiently(entry, partial(self._turns.confirmed, cell, left))
                 done = {s for s in left if found.get(s, 0) >= entry.targets[s]}
                 left -= done
                 missing.difference_update(done)
-                if left:
-                    await asyncio.sleep(POLL_CONFIRMED_S)
 
         await asyncio.gather(*(wait(cell, servers) for cell, servers in cells.items()))
 
@@ -211,7 +210,7 @@ class Workflows:
         return Entry(info, entry.definition, "ACTIVE")
 
     async def _change(self, entry: Entry, cell: CellId, change: TableChange) -> dict[ServerId, int]:
-        targets = await self._patiently(entry, partial(self._admin.change_table, cell, change))
+        targets = await self._patiently(entry, partial(self._turns.change_table, cell, change))
         self._loader.changed_by_us(cell)
         return targets
 
