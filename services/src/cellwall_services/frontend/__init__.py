@@ -14,6 +14,7 @@
     upkeep, outbox, delivery           writes, and index entries delivered behind them; kept over restarts
     operations, queries, batches       the operations on items
     tables, workflows, ledger          the operations on tables, carried out step by step; kept over restarts
+    turns                              one request a cell for all workflows together
     backfill                           fills a new index
     app                                HTTP in, HTTP out; errors are translated here and nowhere else
 
