@@ -155,7 +155,7 @@ def test_every_command_of_the_tutorial_works_as_written(tmp_path: Path) -> None:
                     for word in ("before", "after")
                 )
                 assert before.partition(":")[2] != after.partition(":")[2], "memberships have grown"
-                assert "96 of 96 indexes ACTIVE" in said[-1][2]
+                assert re.search(r"(\d+) of \1 indexes ACTIVE", said[-1][2]), said[-1][2]
     finally:
         reader.close()
     shown = [text for _, command, text in said if "watch --once" in command]
