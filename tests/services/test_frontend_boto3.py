@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import urllib.error
 import urllib.request
 import zlib
@@ -21,19 +19,7 @@ from cellwall.keys import encode_key, partition_for
 from cellwall.model import partition_key
 from cellwall.quorum import Version
 
-
-def _load_world() -> Any:
-    """The helper beside this file; with importmode=importlib a plain import would not find it."""
-    name = "frontend_world"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("frontend_world.py"))
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-W = _load_world()
+from . import frontend_world as W
 
 
 @pytest.fixture(scope="module")

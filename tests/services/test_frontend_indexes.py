@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,19 +12,7 @@ from botocore.exceptions import ClientError
 
 from cellwall_services.wire import Workflow
 
-
-def _load_world() -> Any:
-    """The helper beside this file; with importmode=importlib a plain import would not find it."""
-    name = "frontend_world"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("frontend_world.py"))
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-W = _load_world()
+from . import frontend_world as W
 
 BY_OWNER = {
     "IndexName": "by-owner",

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Key
 from botocore.exceptions import ClientError
 
+from . import frontend_world as W
 
-def _load_world() -> Any:
-    """The helper beside this file; with importmode=importlib a plain import would not find it."""
-    name = "frontend_world"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("frontend_world.py"))
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-W = _load_world()
 SCORES = [-12.5, -1, 0, 0.5, 1, 2, 10, 100]
 
 
