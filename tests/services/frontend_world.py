@@ -234,6 +234,7 @@ class FrontEnd:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "map.json").write_bytes(msgspec.json.encode(world.map))
         self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[Any] = []
 
     def start(self, **settings: Any) -> None:
         config = {
@@ -275,15 +276,21 @@ class FrontEnd:
         self._process.wait(5)
 
     def stop(self) -> int:
+        # Left to the garbage collector, their sockets would be the warning, and so the failure, of some other test.
+        while self._clients:
+            self._clients.pop().close()
         assert self._process is not None
         self._process.terminate()
         return self._process.wait(5)
 
     def customer(self, key: str) -> Any:
-        return boto3.client("dynamodb", **self._access(key))
+        self._clients.append(boto3.client("dynamodb", **self._access(key)))
+        return self._clients[-1]
 
     def resource(self, key: str) -> Any:
-        return boto3.resource("dynamodb", **self._access(key))
+        found = boto3.resource("dynamodb", **self._access(key))
+        self._clients.append(found.meta.client)
+        return found
 
     def _access(self, key: str) -> dict[str, Any]:
         return {
