@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -67,15 +67,18 @@ C = TypeVar("C", NodeConfig, HostConfig, FrontendConfig)
 
 
 def load(kind: type[C], argv: list[str] | None = None) -> C:
-    """The settings named by the only argument of the command line; exit 3 with one line if they are wrong."""
+    """The settings in the file that the command line names; exit 3 with one line if they are wrong.
+
+    Further arguments, "field=text", set what a file that several processes share cannot say: a pod's own name."""
     arguments = sys.argv[1:] if argv is None else argv
-    if len(arguments) != 1:
-        raise SystemExit(f"usage: {kind.__name__} file (JSON), got {len(arguments)} arguments")
+    if not arguments or not all("=" in argument for argument in arguments[1:]):
+        raise SystemExit(f"usage: FILE [FIELD=TEXT…], FILE being a {kind.__name__} in JSON; got {arguments}")
     try:
-        return msgspec.json.decode(Path(arguments[0]).read_bytes(), type=kind)
+        settings = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=dict[str, Any])
+        return msgspec.convert(settings | dict(argument.split("=", 1) for argument in arguments[1:]), type=kind)
     except OSError as error:
         raise Refused(f"{arguments[0]}: cannot be read ({error.strerror})") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise Refused(f"{arguments[0]}: {error}") from None
 
 

@@ -1,0 +1,1 @@
+"""The operator: watches the resources of cellwall.dev, plans, applies."""
