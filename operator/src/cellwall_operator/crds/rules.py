@@ -167,7 +167,6 @@ FIXED: dict[type, dict[str, str]] = {
         "service": "its stores know the fleet; create another fleet instead",
         "servers": "a fleet does not grow in this version; create another service and fleet instead",
         "servers_per_pod": _MOVED,
-        "zones": _MOVED,
         "group_servers": _MOVED,
         "population": _FILLED,
         "storage": "volumes are claimed once; create another fleet instead",
