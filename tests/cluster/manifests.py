@@ -206,7 +206,7 @@ INVALID = [
         CELL,
         "rule",
         {"metadata.name": "cell-0"},
-        r"metadata\.name must be world-cell-0 .* made by their MetadataService, not by hand",
+        r"metadata\.name must be world-cell-0: cells are made by their MetadataService, not by hand",
     ),
     Invalid("a cell of another number", CELL, "rule", {"spec.cell": 1}, r"metadata\.name must be world-cell-1"),
     Invalid("a service in capitals", CELL, "schema", {"spec.service": "World"}, LABEL),
