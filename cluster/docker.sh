@@ -6,9 +6,9 @@
 answers() { have docker && docker info >/dev/null 2>&1; }
 ! answers || exit 0
 
-if have docker && docker info 2>&1 | grep -qi 'permission denied'; then
-	refuse "this user may not use Docker" "Join the docker group, or run this as root"
-fi
+case $(docker info 2>&1 || true) in
+*"permission denied"*) refuse "this user may not use Docker" "Join the docker group, or run this as root" ;;
+esac
 [ "$(id -u)" = 0 ] || refuse "no Docker daemon answers, and only root can start one" "Start Docker, or run this as root"
 if ! have dockerd || ! have iptables; then
 	have apt-get || refuse "Docker is not here, and this is no Debian to install it on" "Install and start Docker"
