@@ -25,7 +25,7 @@ S = TypeVar("S", MetadataServiceSpec, MetadataCellSpec, StorageFleetSpec)
 # ---------------------------------------------------------------- the three custom resources
 
 
-class Resource(msgspec.Struct, frozen=True, Generic[S]):
+class Resource(msgspec.Struct, Generic[S], frozen=True):
     """``spec`` None: it cannot be read, and ``wrong`` says why. ``owner_uid``: of its controller, or ""."""
 
     kind: str
