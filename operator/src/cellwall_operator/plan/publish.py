@@ -104,14 +104,15 @@ def _entry(view: View, one: CellView) -> CellEntry | None:
     addresses = [((door or {}).get("spec") or {}).get("clusterIP") for door in (one.door, one.admin)]
     if view.world is None or not all(addresses):
         return before
-    renewal, admin = (f"[{ip}]" if ":" in ip else ip for ip in addresses)
+    renewal, admin = (f"[{ip}]" if ":" in ip else ip for ip in map(str, addresses))
     return CellEntry(
         id=one.id,
         nodes={one.id: f"{renewal}:{names.RENEWAL_PORT}"},
         admin={one.id: f"{admin}:{names.ADMIN_PORT}"},
         owners=[[one.id] for _ in range(view.world.metadata.partitions)],
-        reentry_from_s=NEVER_S if before is None else before.reentry_from_s,
-        reentry_over_s=1.0 if before is None else before.reentry_over_s,
+        # A map that was deleted by hand holds nobody back whose door is open.
+        reentry_from_s=before.reentry_from_s if before else 0.0 if one.open else NEVER_S,
+        reentry_over_s=before.reentry_over_s if before else 0.0 if one.open else 1.0,
     )
 
 

@@ -131,6 +131,9 @@ def view(observed: Observed) -> View:
     troubles = _troubles(observed, fleets)
     job = observed.children.get(("Job", names.fill(observed.name)))
     published = cellmap.read(observed.children.get(("ConfigMap", names.cell_map(observed.name))))
+    if not published.let_in and any(_open(body) for (kind, _), body in observed.children.items() if kind == "Service"):
+        # The map was deleted by hand: a door that is open was opened when servers were let in.
+        published = msgspec.structs.replace(published, let_in=True)
     world = None
     if service is not None and spec is not None and fleet is not None and fleet.spec is not None:
         record = observed.children.get(("ConfigMap", names.fill(observed.name))) if job or published.let_in else None
@@ -170,6 +173,13 @@ def view(observed: Observed) -> View:
         followers=tuple(pod for pod in observed.pods if pod.follows and not pod.deleting),
         hosts=observed.hosts,
     )
+
+
+def _open(service: Body) -> bool:
+    """Whether this is the renewal door of a cell, and open."""
+    spec = service.get("spec") or {}
+    is_door = any(port.get("name") == "renewal" for port in spec.get("ports") or ())
+    return is_door and names.PAUSED not in (spec.get("selector") or {})
 
 
 def _of_layout(world: WorldSpec) -> WorldSpec:
@@ -262,7 +272,7 @@ def _cell(observed: Observed, by_name: Mapping[str, Cell], number: int) -> CellV
         ),
         door=door,
         admin=observed.children.get(("Service", names.admin(name))),
-        shut=door is not None and names.PAUSED in ((door.get("spec") or {}).get("selector") or {}),
+        shut=door is not None and not _open(door),
         store_ready=((store.get("status") or {}).get("readyReplicas") or 0) > 0,
         store_trouble=next((pod.trouble for pod in store_pods if pod.trouble), ""),
         joins=observed.joins.get(name, Joins()),
