@@ -26,8 +26,8 @@ from .events import Events
 from .lease import Elector
 from .metrics import Metrics
 from .objects import Installation
-from .plan import plan
-from .reconciler import Reconciler
+from .plan.whole import plan
+from .reconciler import MakePlan, Reconciler
 from .scheduler import Scheduler
 from .settings import Settings, parse
 
@@ -58,7 +58,9 @@ class Leases:
 class Operator:
     """All parts of the process, wired."""
 
-    def __init__(self, settings: Settings, configuration: Configuration, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, settings: Settings, configuration: Configuration, session: aiohttp.ClientSession, plan: MakePlan
+    ) -> None:
         self.settings = settings
         monotonic = time.monotonic
         self.metrics = Metrics(self._oldest_s, self._leads)
@@ -81,6 +83,7 @@ class Operator:
         leases = Leases(self.api, settings.lease_namespace, settings.lease_name)
         self.elector = Elector(leases, settings.identity, monotonic)
         self.listed = False
+        self.stop = asyncio.Event()
 
     # Parts that are told of before they exist.
 
@@ -98,18 +101,18 @@ class Operator:
         runner = web.AppRunner(self.metrics.app(lambda: self.listed), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, self.settings.host, self.settings.metrics_port).start()
-        stop = asyncio.Event()
         try:
             async with self.api:
                 await self._first_list()
                 acting = asyncio.create_task(self._act(), name="acting")
-                acting.add_done_callback(lambda _: stop.set())
+                acting.add_done_callback(lambda _: self.stop.set())
 
                 async def ending() -> None:
                     acting.cancel()
                     await asyncio.wait([acting])
+                    await runner.cleanup()
 
-                await handlers.watch(self.cache, self.api.connection, self.settings.namespaces, stop, ending)
+                await handlers.watch(self.cache, self.api.session, self.settings.namespaces, self.stop, ending)
                 if not acting.cancelled() and acting.exception() is not None:
                     raise acting.exception() or AssertionError
         finally:
@@ -159,7 +162,7 @@ class Operator:
 async def run(settings: Settings) -> None:
     configuration = await configured(settings.kubeconfig, settings.kube_context)
     async with http.session() as session:
-        await Operator(settings, configuration, session).run()
+        await Operator(settings, configuration, session, plan).run()
 
 
 def main() -> int:

@@ -84,17 +84,6 @@ def kind_of(manifest: Object) -> Kind:
     return kind
 
 
-class Connection(msgspec.Struct, frozen=True):
-    """How the API server is reached: what the watcher needs to log in by itself."""
-
-    server: str
-    ca_path: str | None = None
-    insecure: bool = False
-    token: str | None = None
-    certificate_path: str | None = None
-    key_path: str | None = None
-
-
 async def configured(kubeconfig: str | None, context: str | None) -> Configuration:
     """Inside a cluster its service account, unless a file or context is named; outside, what kubectl would use."""
     configuration = Configuration()
@@ -128,18 +117,22 @@ class Api:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    async def connection(self) -> Connection:
-        """Credentials as they are now: a service account's token is read from its file again."""
+    def session(self) -> tuple[str, aiohttp.ClientSession]:
+        """The server's address, and a session of its own for the watcher, logged in as this client.
+
+        Every request carries the token of that moment (a service account's changes by the hour): a watcher that is
+        refused once gives up all its connections."""
         configuration = self._configuration
-        header = await configuration.get_api_key_with_prefix("BearerToken") or ""
-        return Connection(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            insecure=not configuration.verify_ssl,
-            token=header.partition(" ")[2] or header or None,  # "bearer <token>"
-            certificate_path=configuration.cert_file,
-            key_path=configuration.key_file,
-        )
+
+        async def authorized(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            if header := await configuration.get_api_key_with_prefix("BearerToken"):
+                request.headers["Authorization"] = header
+            return await handler(request)
+
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._client.rest_client.ssl_context)
+        return configuration.host, aiohttp.ClientSession(connector=connector, middlewares=(authorized,))
 
     # ------------------------------------------------------------ reading
 

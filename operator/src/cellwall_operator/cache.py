@@ -75,6 +75,7 @@ class Cache:
         self._worlds: dict[Key, World] = {}
         self._entries: dict[Name, Entry] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._as_of: dict[tuple[str, str], int] = {}  # kind and namespace ("" all) to the version of the last list
 
     # ------------------------------------------------------------ what is known
 
@@ -114,6 +115,8 @@ class Cache:
         before = self._entries.get(name)
         if before is not None and before.uid == uid and before.version >= version:
             return False
+        if before is None and version <= max(self._as_of.get((kind, where), 0) for where in ("", name[1])):
+            return False  # a later list did not have it: it went unseen
         key = key_of(body)
         if before is not None and before.key != key:  # it was another's until now
             self._remove(name, before)
@@ -138,6 +141,7 @@ class Cache:
         """A list of this kind is through, that is as of ``version`` and saw these (name to uid), each `put` already.
         What is here and not in it has gone unseen; how many those are."""
         where = set(namespaces)
+        self._as_of |= {(kind, namespace): version for namespace in where or {""}}
         lost = [
             (name, entry)
             for name, entry in self._entries.items()

@@ -7,8 +7,10 @@ out is not brought nearer by haste, so it counts as a failure.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -35,12 +37,14 @@ class Reconciler:
         self._plan = plan
         self._installation = installation
         self._metrics = metrics
+        self._thread = ThreadPoolExecutor(1, "plan")  # one: plans share caches
         self._last: dict[Key, bytes] = {}  # the wanted changes of the last plan that changed something
 
     async def reconcile(self, key: Key) -> Look:
         started_s = time.perf_counter()
         observed = self._pods.observed(key, self._cache.observed(key, self._installation))
-        plan = self._plan(observed, time.time())
+        # In a thread: the layout of a large fleet takes seconds, and the lease is renewed meanwhile.
+        plan = await asyncio.get_running_loop().run_in_executor(self._thread, self._plan, observed, time.time())
         self._pods.ask(key, plan.ask)
         outcome = await self._applier.carry_out(key, plan)
         again = bool(outcome.changed) and self._repeats(key, plan)

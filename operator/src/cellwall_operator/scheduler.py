@@ -82,7 +82,7 @@ class Scheduler:
 
     def oldest_s(self) -> float:
         """Age of the oldest change that no reconciliation has begun to look at."""
-        return self._monotonic() - min(self._woken.values(), default=self._monotonic())
+        return self._monotonic() - min(self._woken.values()) if self._woken else 0.0
 
     def __len__(self) -> int:
         return len(self._tasks)
