@@ -227,6 +227,18 @@ async def test_missing_definitions_are_waited_for(
             await until(settled(double))
 
 
+async def test_definitions_of_another_version_are_found_out(double: ApiDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "SWEEP_S", 0.1)
+    planner = Planner()
+    async with operating(double, planner):
+        await until(settled(double))
+        assert planner.saw[-1].installation.definitions == "" and planner.saw[-1].installation.can_resize
+        double.definitions["metadatacells.cellwall.dev"] = {"metadata": {}}
+        await until(lambda: planner.saw[-1].installation.definitions == "metadatacells.cellwall.dev")
+        double.fail = lambda request: 403 if "customresourcedefinitions" in request.path else 0
+        await until(lambda: planner.saw[-1].installation.definitions == "")
+
+
 async def test_only_the_namespaces_asked_for_are_watched(double: ApiDouble) -> None:
     double.seed(SERVICES, "other", "v", spec={"cells": 1})
     planner = Planner()

@@ -31,7 +31,6 @@ from .reconciler import MakePlan, Reconciler
 from .scheduler import Scheduler
 from .settings import Settings, parse
 
-RESIZE_SINCE = (1, 33)  # pods/resize is on by default from then (KEP-1287)
 TRY_AGAIN_S = 5.0  # a cluster that cannot be reached yet, or lacks the CRDs
 
 log = logging.getLogger("cellwall_operator")
@@ -127,7 +126,7 @@ class Operator:
 
     async def _lead(self) -> None:
         """What only one of several does at a time. First it sees what the one before it did."""
-        await listing.fill(self.cache, self.api, self.settings.namespaces)
+        await self._look()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.scheduler.run())
             group.create_task(self._sweep())
@@ -136,7 +135,7 @@ class Operator:
         while True:
             await asyncio.sleep(listing.SWEEP_S)
             try:
-                missed = await listing.fill(self.cache, self.api, self.settings.namespaces)
+                missed = await self._look()
             except CellwallError as error:
                 log.warning("list: %s", error)
                 continue
@@ -148,15 +147,20 @@ class Operator:
         """The cluster is there, knows our resources and lets us read; wait until that is so."""
         while True:
             try:
-                version = await self.api.version()
-                self.reconciler.can_resize(version >= RESIZE_SINCE)
-                await listing.fill(self.cache, self.api, self.settings.namespaces)
+                await self._look()
                 break
             except CellwallError as error:
                 log.error("cannot start yet: %s", error)
                 await asyncio.sleep(TRY_AGAIN_S)
         self.listed = True
-        log.info("Kubernetes %d.%d, %d services", *version, len(self.cache.keys()))
+        log.info("watching %s; %d services", ", ".join(self.settings.namespaces) or "all", len(self.cache.keys()))
+
+    async def _look(self) -> int:
+        """See all there is; how many objects differed from what was known."""
+        self.reconciler.found(
+            can_resize=await listing.can_resize(self.api), definitions=await listing.other_definitions(self.api)
+        )
+        return await listing.fill(self.cache, self.api, self.settings.namespaces)
 
 
 async def run(settings: Settings) -> None:

@@ -73,6 +73,7 @@ BUDGETS = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 CHILDREN = (STATEFULSETS, DEPLOYMENTS, SVCS, CONFIGMAPS, PODS, JOBS, BUDGETS)
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENTS = Kind("events.k8s.io/v1", "Event", "events")
+CRDS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 KINDS = {(kind.api_version, kind.kind): kind for kind in (*OWN, *CHILDREN, LEASES, EVENTS)}
 
 
@@ -141,7 +142,7 @@ class Api:
         told = await self._ask("GET", "/version")
         return int(told["major"]), int("".join(itertools.takewhile(str.isdigit, told["minor"])))  # "34+" on some
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
         return await self._ask("GET", kind.path(namespace, name))
 
     async def list(

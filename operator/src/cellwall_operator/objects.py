@@ -224,11 +224,13 @@ class Joins(msgspec.Struct, frozen=True):
 
 
 class Installation(msgspec.Struct, frozen=True):
-    """What holds for the whole cluster: ``can_resize``: pods can be resized in place (server 1.33 or newer)."""
+    """What holds for the whole cluster: ``can_resize``: pods can be resized in place (server 1.33 or newer).
+    ``definitions``: those of the cluster that are not this operator's ("" all are, as far as it may read them)."""
 
     services_image: str
     pull_policy: str = "IfNotPresent"
     can_resize: bool = True
+    definitions: str = ""
 
 
 class Observed(msgspec.Struct, frozen=True):

@@ -56,9 +56,9 @@ class Reconciler:
         self._metrics.reconciled.labels(told).observe(time.perf_counter() - started_s)
         return Look(plan.look_again_s, now=bool(outcome.changed or outcome.stale), failed=failed)
 
-    def can_resize(self, yes: bool) -> None:
-        """Whether this cluster resizes pods in place; known once it was asked for its version."""
-        self._installation = msgspec.structs.replace(self._installation, can_resize=yes)
+    def found(self, *, can_resize: bool, definitions: str) -> None:
+        """What the cluster was found to be; the next plans go by it."""
+        self._installation = msgspec.structs.replace(self._installation, can_resize=can_resize, definitions=definitions)
 
     def forget(self, key: Key) -> None:
         self._last.pop(key, None)
