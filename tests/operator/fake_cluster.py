@@ -308,8 +308,9 @@ class Cluster:
         ready = {"type": "Ready", "status": "True" if gates <= met else "False"}
         self.changes += ready not in status["conditions"]
         status["conditions"] = [*conditions, ready]
-        if meta["labels"][names.COMPONENT] == "storage":
-            settings = self.objects["ConfigMap", names.hosts(meta["labels"][names.FLEET])]["data"]
+        config_map = self.objects.get(("ConfigMap", names.hosts(meta["labels"].get(names.FLEET, ""))))
+        if meta["labels"][names.COMPONENT] == "storage" and config_map is not None:
+            settings = config_map["data"]
             servers = msgspec.json.decode(settings[f"{meta['name']}.json"])["servers"]
             version = 0 if self.map is None else self.map.version
             self.hosts[meta["name"]] = Host(version, len(servers), len(servers))

@@ -30,11 +30,15 @@ def cell_status(view: View, one: CellView, now_s: float) -> tuple[form.MetadataC
     wanted = 0 if spec is None else spec.nodes
     joined = [pod for pod in one.pods if pod.joined]
     troubles = _cell_troubles(view, one, wanted, now_s)
-    well = f"{len(joined)} of {wanted} nodes serve" if not one.paused else "paused: renewals are refused"
-    open_enough = one.open or one.paused
-    settled = len(one.serving) >= wanted and open_enough and one.store_ready
-    doing = _cell_doing(view, one, wanted)
-    findings = kstatus(settled, doing, troubles, bool(one.serving) and one.store_ready, well)
+    complete = len(one.serving) >= wanted and one.store_ready
+    findings = kstatus(
+        ready=complete and one.open,
+        well=f"{wanted} of {wanted} nodes serve",
+        settled=complete and (one.open or one.paused),
+        doing=_cell_doing(view, one, wanted),
+        troubles=troubles,
+        reason="Paused" if one.paused else "Progressing",
+    )
     capacity = capacity_of(one, written)
     findings.append(_pending(one, wanted, capacity, now_s))
     headroom = headroom_of(one, written)
@@ -76,6 +80,8 @@ def _cell_doing(view: View, one: CellView, wanted: int) -> str:
         return "the store is starting"
     if len(one.serving) < wanted:
         return f"{len(one.serving)} of {wanted} nodes have joined"
+    if one.paused:
+        return "paused: renewals are refused"
     if not view.published.let_in:
         return "waits for the whole service to be let in"
     return "servers are about to be let in" if one.id in view.published.resuming else "waits for its re-entry"

@@ -21,6 +21,7 @@ from . import publish
 from .cell_status import SLOW_START_S, cell_status
 from .deeds import ref
 from .fleet import IN_SHARE
+from .service import may_go
 from .view import View
 
 
@@ -34,8 +35,9 @@ def tracks(view: View, now_s: float) -> dict[str, list[Action]]:
             ready += next(finding.status for finding in findings if finding.type == form.READY)
             out[f"{one.name}/status"] = _write(one.cell, status, findings)
     for cell in view.strays:
-        if not cell.deleting:
-            stray = Trouble("NotOfService", f"{view.name} has no cell of this number; delete it", stalled=True)
+        if not cell.deleting and not may_go(view, cell):
+            why = f"{view.name} has no such cell; delete this one" if view.service else f"there is no {view.name}"
+            stray = Trouble("NotOfService", why, stalled=True)
             out[f"{cell.name}/status"] = _stalled(cell, form.MetadataCellStatus, stray, now_s)
     for fleet in view.fleets:
         if fleet is not view.fleet or view.service is None:
@@ -56,7 +58,7 @@ def _write(of: Resource[Any], status: msgspec.Struct, findings: list[Finding]) -
 
 
 def _stalled(of: Resource[Any], kind: type[Any], trouble: Trouble, now_s: float) -> list[Action]:
-    findings = kstatus(False, "", [trouble], False, "")
+    findings = kstatus(False, "", False, "", [trouble])
     conditions = dated(findings, of.status, of.generation, now_s)
     return _write(of, kind(observed_generation=of.generation, conditions=conditions), findings)
 
@@ -93,7 +95,13 @@ def fleet_status(view: View, fleet: Fleet, now_s: float) -> tuple[form.StorageFl
         if ready < wanted
         else f"{_rounded(out)} of {servers} servers are out"
     )
-    findings = kstatus(ready >= wanted and enough, doing, troubles, enough, f"{servers} servers in {wanted} pods")
+    findings = kstatus(
+        ready=enough,
+        well=f"{servers} servers in {wanted} pods",
+        settled=ready >= wanted and enough,
+        doing=doing,
+        troubles=troubles,
+    )
     return (
         form.StorageFleetStatus(
             observed_generation=fleet.generation,
@@ -137,9 +145,15 @@ def service_status(
     if unready and view.published.let_in:
         troubles.append(Trouble("CellNotReady", f"{', '.join(unready)}: see kubectl describe metadatacell"))
     asked = 0 if view.spec is None else view.spec.cells
-    settled = view.published.let_in and ready >= asked > 0
+    complete = view.published.let_in and ready >= asked > 0
+    paused = all(one.paused or one.open for one in view.cells) and any(one.paused for one in view.cells)
     findings = kstatus(
-        settled, _service_doing(view, ready, asked), troubles, settled, f"{ready} of {asked} cells are ready"
+        ready=complete,
+        well=f"{ready} of {asked} cells are ready",
+        settled=complete or (view.published.let_in and paused),
+        doing=_service_doing(view, ready, asked),
+        troubles=troubles,
+        reason="Paused" if paused else "Progressing",
     )
     published: CellMap | None = view.published.map
     return (

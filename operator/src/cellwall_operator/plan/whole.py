@@ -16,8 +16,10 @@ HOSTS_S, HOSTS_UNTIL_WELL_S, HOSTS_RESUMING_S, NODES_S = 15.0, 5.0, 1.0, 15.0
 
 
 def plan(observed: Observed, now_s: float) -> Plan:
-    """What is to be done now about everything that was observed. Without a service, or while it is going, nothing is
-    made, and what is there runs on until it is collected."""
+    """What is to be done now about everything that was observed. Without a service nothing is made, and what is there
+    runs on; a service that is going takes everything along by its owner references."""
+    if observed.service is not None and observed.service.deleting:
+        return Plan()
     seen = view(observed)
     tracks = {}
     due_s: list[float] = []
