@@ -257,7 +257,14 @@ async def test_it_shows_its_figures_and_whether_it_lives(double: ApiDouble, unus
             assert response.status == 200
         async with http.get(f"{base}/metrics") as response:
             page = await response.text()
-        for name in ("reconcile_seconds_count", "api_writes_total", "leader 1.0", "oldest_change_seconds"):
+        for name in (
+            'reconcile_seconds_count{outcome="changed"}',
+            'api_writes_total{resource="configmaps",verb="patch"} 2.0',
+            "leader 1.0",
+            "services 1.0",
+            'cached_objects{kind="ConfigMap"} 2.0',
+            "oldest_change_seconds 0.0",
+        ):
             assert f"cellwall_operator_{name}" in page
         async with http.get(f"{base}/healthz") as response:
             assert response.status == 200

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import sys
 import time
+from functools import partial
 from random import Random
 
 import aiohttp
@@ -18,7 +19,7 @@ import uvloop
 from aiohttp import web
 
 from . import handlers, http, listing
-from .api import LEASES, Api, Configuration, Object, configured
+from .api import CHILDREN, LEASES, OWN, Api, Configuration, Object, configured
 from .apply import Applier
 from .cache import Cache, Key
 from .errors import CellwallError, Refused
@@ -81,6 +82,9 @@ class Operator:
         )
         leases = Leases(self.api, settings.lease_namespace, settings.lease_name)
         self.elector = Elector(leases, settings.identity, monotonic)
+        self.metrics.services.set_function(lambda: len(self.scheduler))
+        for kind in (*OWN, *CHILDREN):
+            self.metrics.objects.labels(kind.kind).set_function(partial(self.cache.count, kind.kind))
         self.listed = False
         self.stop = asyncio.Event()
 
@@ -99,7 +103,11 @@ class Operator:
         """Until a signal, or until something cannot go on."""
         runner = web.AppRunner(self.metrics.app(lambda: self.listed), access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, self.settings.host, self.settings.metrics_port).start()
+        host, port = self.settings.host, self.settings.metrics_port
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise Refused(f"--host, --metrics-port: {host}:{port} cannot be bound ({error.strerror})") from None
         try:
             async with self.api:
                 await self._first_list()
@@ -174,6 +182,7 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)  # it warns of what is then raised
     try:
         uvloop.run(run(settings))
     except CellwallError as error:
