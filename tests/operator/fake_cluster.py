@@ -65,7 +65,8 @@ class Cluster:
         self.statistics: dict[str, Statistics] = {}
         self.joins: dict[str, Joins] = {}
         self.overloaded: set[str] = set()  # cells where attempts to join time out
-        self.stopped: set[str] = set()  # pods, by prefix, that never become ready
+        self.stopped: set[str] = set()  # pods, by prefix, that do not start
+        self.refused: dict[str, str] = {}
         self.versions = 0
         self.changes = 0  # by controllers
         self.writes: list[Action] = []
@@ -148,6 +149,7 @@ class Cluster:
             joins=dict(self.joins),
             statistics=dict(self.statistics),
             hosts=dict(self.hosts),
+            refused=self.refused,
         )
 
     def plan(self) -> Plan:
@@ -342,7 +344,9 @@ class Cluster:
     @property
     def map(self) -> CellMap | None:
         body = self.objects.get(("ConfigMap", "world-map"))
-        return None if body is None else msgspec.json.decode(body["data"]["map.json"], type=CellMap)
+        if body is None or body["data"]["map.json"] == "{":  # spoilt by a foreign hand
+            return None
+        return msgspec.json.decode(body["data"]["map.json"], type=CellMap)
 
     @property
     def let_in(self) -> bool:

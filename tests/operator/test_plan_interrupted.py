@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellwall_operator import names
 from cellwall_operator.objects import Installation
 
 from .fake_cluster import Cluster
@@ -47,6 +48,8 @@ deeds = st.one_of(
     st.tuples(st.just("overload"), st.sampled_from([set(), {"world-cell-0"}, {"world-cell-0", "world-cell-1"}])),
     st.tuples(st.just("upgrade"), st.sampled_from(["cellwall/services:1", "cellwall/services:2"])),
     st.tuples(st.just("renew"), st.sampled_from([10.0, 20.0])),
+    st.tuples(st.just("stop"), st.sampled_from([set(), {"world-a-"}, {"world-cell-0-node-"}, {"world-cell-1-store"}])),
+    st.tuples(st.just("edit"), st.sampled_from(["replicas", "map", "door"])),
     st.tuples(st.just("forget"), st.none()),
 )
 
@@ -86,10 +89,27 @@ def carry_out(cluster: Cluster, deed: str, value: Any) -> None:
             cluster.overloaded = value
         case "upgrade":
             cluster.installation = Installation(value)
+        case "stop":
+            cluster.stopped = value
+        case "edit":
+            edit(cluster, value)
         case "forget":  # another operator begins
             cluster.joins.clear()
             cluster.hosts.clear()
             cluster.statistics.clear()
+
+
+def edit(cluster: Cluster, what: str) -> None:
+    """A foreign hand."""
+    deployment = cluster.objects.get(("Deployment", "world-cell-0-node"))
+    door = cluster.objects.get(("Service", "world-cell-0-renewal"))
+    config_map = cluster.objects.get(("ConfigMap", "world-map"))
+    if what == "replicas" and deployment is not None:
+        deployment["spec"]["replicas"] = 0
+    elif what == "map" and config_map is not None:
+        config_map["data"]["map.json"] = "{"
+    elif what == "door" and door is not None:
+        door["spec"]["selector"] = {names.PAUSED: "true"}
 
 
 @settings(max_examples=EXAMPLES)
@@ -100,7 +120,7 @@ def test_it_is_safe_at_every_step_and_comes_to_rest(started: bool, story: list[t
         cluster.rest()
     for deed, value in story:
         carry_out(cluster, deed, value)
-    cluster.overloaded = set()
+    cluster.overloaded = cluster.stopped = set()
     cluster.rest()
     before = len(cluster.writes)
     cluster.wait(3600)

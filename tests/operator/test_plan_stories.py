@@ -240,6 +240,17 @@ def test_changed_cpu_is_handed_down_once_and_no_pod_restarts(running: Cluster) -
     assert running.names_of("Pod") == pods
 
 
+def test_a_node_whose_container_starts_again_gets_the_allowance_again(running: Cluster) -> None:
+    pod = last_pod(running)
+    pod["status"]["containerStatuses"][0]["started"] = False
+    pod["status"]["conditions"] = [c for c in pod["status"]["conditions"] if c["type"] != "Ready"]
+    carry_out(running)
+    assert pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "1"
+    running.rest()
+    assert pod["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "200m"
+    assert running.open("world-cell-0")
+
+
 def test_where_pods_cannot_be_resized_nodes_start_as_they_run() -> None:
     cluster = Cluster({}, SMALL, can_resize=False)
     cluster.rest()
@@ -436,6 +447,17 @@ def test_a_spec_of_other_definitions_is_told() -> None:
     cluster.rest()
     state, reason, message = cluster.condition(*SERVICE, "Stalled")
     assert (state, reason) == ("True", "UnreadableSpec") and "cellz" in message
+
+
+def test_what_the_api_server_refuses_is_told_where_it_belongs(running: Cluster) -> None:
+    running.refused = {"world-cell-0/store": "spec: Forbidden", "fleet": "no quota"}
+    running.rest()
+    assert running.condition(*CELL, "Degraded")[:2] == ("True", "NotApplied")
+    assert running.condition("MetadataCell", "world-cell-1", "Degraded")[0] == "False"
+    assert "no quota" in running.condition(*SERVICE, "Degraded")[2]
+    running.refused = {}
+    running.rest()
+    assert running.condition(*SERVICE, "Degraded")[0] == "False"
 
 
 # ---------------------------------------------------------------- figures

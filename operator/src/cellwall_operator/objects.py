@@ -248,6 +248,7 @@ class Observed(msgspec.Struct, frozen=True):
     joins: Mapping[str, Joins] = {}  # by the MetadataCell's name
     statistics: Mapping[str, Statistics] = {}  # by the MetadataCell's name
     hosts: Mapping[str, Host] = {}  # by pod
+    refused: Mapping[str, str] = {}  # by track: what the API server would not have of the last plan
 
 
 def seconds(timestamp: str | None) -> float:

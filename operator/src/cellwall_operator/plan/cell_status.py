@@ -56,7 +56,7 @@ def cell_status(view: View, one: CellView, now_s: float) -> tuple[form.MetadataC
             replicas=len(one.pods),
             selector=",".join(f"{k}={v}" for k, v in sorted(node_selector(view.name, one.id).items())),
             paused=one.paused,
-            servers=None if land is None else land.servers_of(one.id),
+            servers=None if land is None else land.count.get(one.id, 0),
             groups=None if land is None else land.groups.get(one.id),
             records=None if land is None else _records(one, written, land.records.get(one.id, 0)),
             capacity=capacity,
@@ -92,6 +92,7 @@ def _cell_troubles(view: View, one: CellView, wanted: int, now_s: float) -> list
     out = []
     if one.cell.spec is None:
         out.append(Trouble("UnreadableSpec", f"spec: {one.cell.wrong}: upgrade cellwall-crds", stalled=True))
+    out += view.refusals(one.name)
     if view.service is None:
         message = f"there is no MetadataService {view.name}; create it, or delete this cell"
         out.append(Trouble("NoService", message, stalled=True))

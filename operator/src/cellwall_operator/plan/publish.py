@@ -84,7 +84,7 @@ def over_s(view: View, one: CellView) -> float:
     if asked is not None:
         return max(asked, OVER_MIN_S)
     known = 0 if one.statistics is None else one.statistics.records  # customers make tables, too
-    servers = view.land.servers_of(one.id)
+    servers = view.land.count[one.id]
     cpu = cores(one.spec.cpu_per_node) * max(1, len(one.serving))
     records = max(view.land.records[one.id], known)
     return round(max(reentry_over_s(records, servers, TYPICAL.c_record_s, TYPICAL.c_request_s, cpu), OVER_MIN_S), 3)

@@ -135,7 +135,7 @@ def _slow(pod: Pod) -> Trouble:
 def service_status(
     view: View, service: Service, ready: int, now_s: float
 ) -> tuple[form.MetadataServiceStatus, list[Finding]]:
-    troubles = [*view.troubles, *publish.troubles(view, now_s)]
+    troubles = [*view.troubles, *publish.troubles(view, now_s), *view.refusals()]
     if view.fill_trouble and not view.published.let_in:
         job = f"job/{names.fill(view.name)}"
         why = f"filling the stores failed ({view.fill_trouble}): kubectl logs {job}"

@@ -89,6 +89,7 @@ class View(msgspec.Struct, frozen=True):
     storage: tuple[Pod, ...]
     followers: tuple[Pod, ...]
     hosts: Mapping[str, Host]
+    refused: Mapping[str, str]
 
     @property
     def storage_wanted(self) -> int:
@@ -118,6 +119,11 @@ class View(msgspec.Struct, frozen=True):
         """Every storage pod that is ready has told that it has this version."""
         ready = [pod for pod in self.storage if pod.ready]
         return all(pod.name in self.hosts and self.hosts[pod.name].map_version >= version for pod in ready)
+
+    def refusals(self, cell: str = "") -> list[Trouble]:
+        """What was refused of a cell's tracks, or of those that are no cell's."""
+        mine = {t: why for t, why in self.refused.items() if (t.partition("/")[0] == cell if cell else "/" not in t)}
+        return [Trouble("NotApplied", f"{track}: refused by the API server: {why}") for track, why in mine.items()]
 
     def live(self, kind: str, name: str) -> Body | None:
         return self.children.get((kind, name))
@@ -175,6 +181,7 @@ def view(observed: Observed) -> View:
         ),
         followers=tuple(pod for pod in observed.pods if pod.follows and not pod.deleting),
         hosts=observed.hosts,
+        refused=observed.refused,
     )
 
 
