@@ -31,9 +31,7 @@ APPLIER, CREATOR = (
     f"{names.OPERATOR}-create",
 )  # what is applied is ours for good, what is created is not
 PAGE_OBJECTS = 500  # kubectl's own page: bounds a list's memory
-TIMEOUT = aiohttp.ClientTimeout(
-    total=15, connect=5
-)  # research 03 §1.3: 10-30 s; the client's own 300 s stalls a service
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)  # research 03 §1.3; the client's own 300 s would stall a service
 
 MERGE, STRATEGIC, APPLY = (
     "application/merge-patch+json",
