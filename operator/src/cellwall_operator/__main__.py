@@ -32,7 +32,7 @@ from .reconciler import MakePlan, Reconciler
 from .scheduler import Scheduler
 from .settings import Settings, parse
 
-TRY_AGAIN_S = 5.0  # a cluster that cannot be reached yet, or lacks the CRDs
+TRY_AGAIN_S = 2.0  # a cluster that cannot be reached yet, or lacks the CRDs
 
 log = logging.getLogger("cellwall_operator")
 
@@ -110,7 +110,9 @@ class Operator:
             raise Refused(f"--host, --metrics-port: {host}:{port} cannot be bound ({error.strerror})") from None
         try:
             async with self.api:
-                await self._first_list()
+                await self._until_seen()
+                self.listed = True
+                log.info("watching %s", ", ".join(self.settings.namespaces) or "all namespaces")
                 acting = asyncio.create_task(self._act(), name="acting")
                 acting.add_done_callback(lambda _: self.stop.set())
 
@@ -134,7 +136,7 @@ class Operator:
 
     async def _lead(self) -> None:
         """What only one of several does at a time. First it sees what the one before it did."""
-        await self._look()
+        await self._until_seen()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.scheduler.run())
             group.create_task(self._sweep())
@@ -151,17 +153,15 @@ class Operator:
                 self.metrics.missed.inc(missed)
                 log.warning("list: %d objects had changed or gone unseen by the watch", missed)
 
-    async def _first_list(self) -> None:
+    async def _until_seen(self) -> None:
         """The cluster is there, knows our resources and lets us read; wait until that is so."""
         while True:
             try:
                 await self._look()
-                break
+                return
             except CellwallError as error:
-                log.error("cannot start yet: %s", error)
+                log.error("cannot act yet: %s", error)
                 await asyncio.sleep(TRY_AGAIN_S)
-        self.listed = True
-        log.info("watching %s; %d services", ", ".join(self.settings.namespaces) or "all", len(self.cache.keys()))
 
     async def _look(self) -> int:
         """See all there is; how many objects differed from what was known."""
