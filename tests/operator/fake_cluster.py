@@ -66,6 +66,7 @@ class Cluster:
         self.joins: dict[str, Joins] = {}
         self.overloaded: set[str] = set()  # cells where attempts to join time out
         self.stopped: set[str] = set()  # pods, by prefix, that do not start
+        self.backwards = False  # tracks are carried out side by side: the last one may be the first
         self.refused: dict[str, str] = {}
         self.versions = 0
         self.changes = 0  # by controllers
@@ -331,8 +332,10 @@ class Cluster:
             before = self.changes
             self.settle()
             made = self.plan()
-            for action in made.actions:
-                self.do(action)
+            tracks = list(made.tracks.values())
+            for track in reversed(tracks) if self.backwards else tracks:
+                for action in track:
+                    self.do(action)
             if not made.actions and made.look_again_s is None and self.changes == before:
                 return number
             if not made.actions:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from cellwall import status as form
-from cellwall.model import CellMap
 
 from .. import names
 from ..actions import Action, Event, Status
@@ -155,14 +154,13 @@ def service_status(
         troubles=troubles,
         reason="Paused" if paused else "Progressing",
     )
-    published: CellMap | None = view.published.map
     return (
         form.MetadataServiceStatus(
             observed_generation=service.generation,
             cells=sum(one.cell is not None for one in view.cells),
             cells_ready=ready,
             servers=None if view.land is None else len(view.land.servers),
-            map_version=max(view.published.version if published else 0, publish.highest(view)),
+            map_version=publish.next_version(view, now_s),
             paused=False if service.spec is None else service.spec.paused,
             conditions=dated(findings, service.status, service.generation, now_s),
         ),

@@ -5,7 +5,7 @@ Decides nothing itself, but which parts there are and when to look again. Same i
 
 from __future__ import annotations
 
-from ..actions import Ask, Plan
+from ..actions import Action, Ask, Plan
 from ..objects import Observed
 from . import cell, fleet, publish, service, statuses
 from .fleet import IN_SHARE
@@ -21,7 +21,7 @@ def plan(observed: Observed, now_s: float) -> Plan:
     if observed.service is not None and observed.service.deleting:
         return Plan()
     seen = view(observed)
-    tracks = {}
+    tracks: dict[str, list[Action]] = {}
     due_s: list[float] = []
     if seen.service is not None and seen.spec is not None:
         for one in seen.cells:
@@ -31,7 +31,10 @@ def plan(observed: Observed, now_s: float) -> Plan:
         tracks.update(service.tracks(seen))
         tracks.update(fleet.tracks(seen))
         due_s += publish.look_again_s(seen, now_s)
-    tracks.update(statuses.tracks(seen, now_s))
+    told = statuses.tracks(seen, now_s)
+    if "map" in tracks:  # the status that names a version comes before the map that has it
+        tracks["map"] = [*told.pop("service/status", ()), *tracks["map"]]
+    tracks.update(told)
     return Plan(
         tracks={name: tuple(actions) for name, actions in tracks.items() if actions},
         look_again_s=min(due_s, default=None),
