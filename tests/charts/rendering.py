@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CHARTS = ROOT / "charts"
-VALUES = sorted((Path(__file__).parent / "values").glob("*.yaml"))  # CHART.CASE.yaml
+VALUES = [*sorted((Path(__file__).parent / "values").glob("*.yaml")), ROOT / "cluster/world.yaml"]  # CHART.CASE.yaml
 RELEASE, NAMESPACE = "rel", "ns"
 
 Object = dict[str, Any]
@@ -29,7 +29,7 @@ def find(tool: str) -> str | None:
 
 
 def chart_of(values: Path) -> str:
-    return values.name.split(".")[0]
+    return "cellwall-testbed" if values.stem == "world" else values.name.split(".")[0]
 
 
 def helm(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
