@@ -59,5 +59,5 @@ mebibytes() { echo $(($(docker image inspect -f '{{.Size}}' "$1") / 1048576)); }
 cluster/docker.sh
 docker image inspect debian:trixie-slim >/dev/null 2>&1 || timeout 120 docker pull --quiet debian:trixie-slim >/dev/null 2>&1 ||
 	cluster/from-source/base-image.sh
-image services "$services_image" services load
+image services "$services_image" services load smoke
 image operator "$operator_image" operator

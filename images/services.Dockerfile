@@ -1,5 +1,5 @@
 # Everything of a world that is not the operator: metadata nodes, storage hosts, the front end, the store (Debian's
-# valkey-server) and the load. Context: the repository, after cluster/images.sh has filled build/images.
+# valkey-server), the load and the smoke test. Context: the repository, after cluster/images.sh has filled build/images.
 FROM debian:trixie-slim AS build
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
@@ -8,7 +8,7 @@ COPY build/images/services/wheels /wheels
 RUN python3 -m venv --without-pip /opt/cellwall \
  && python3 -m venv /pip \
  && /pip/bin/pip --python /opt/cellwall/bin/python install --quiet --no-index --no-compile --find-links /wheels \
-    'cellwall[services,load]' \
+    'cellwall[services,load,smoke]' \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellwall/lib
 COPY loadtests/*.py /opt/cellwall/loadtests/
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellwall/loadtests
