@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cellwall_operator import names
-from cellwall_operator.actions import Apply, Join, MarkJoined, Merge, Resize
+from cellwall_operator.actions import Apply, Join, MarkJoined, Merge, Resize, Status
 from cellwall_operator.objects import Installation, Pod, Statistics
 from cellwall_operator.plan.publish import NEVER_S
 
@@ -317,6 +317,21 @@ def test_a_map_that_is_deleted_by_hand_goes_on_counting_and_shuts_nothing(runnin
     carry_out(running)
     assert running.map is not None and running.map.version == 3
     assert running.open("world-cell-0") and running.let_in
+
+
+def test_a_version_is_in_the_status_before_it_is_in_the_map(running: Cluster) -> None:
+    """Or it could be used twice: the map deleted, and nobody left who has seen it."""
+    change(running, *SERVICE, paused=True)
+    running.rest()
+    change(running, *SERVICE, paused=False)
+    first, second, *_ = running.plan().tracks["map"]
+    assert isinstance(first, Status) and first.status["mapVersion"] == 3
+    assert isinstance(second, Apply) and second.resource_version
+    running.do(first)
+    running.delete("ConfigMap", "world-map")
+    running.hosts.clear()
+    carry_out(running)
+    assert running.map is not None and running.map.version == 4
 
 
 def test_what_is_edited_by_hand_is_put_right(running: Cluster) -> None:
