@@ -341,6 +341,19 @@ def test_what_is_edited_by_hand_is_put_right(running: Cluster) -> None:
     assert running.objects["Deployment", "world-cell-0-node"]["spec"]["replicas"] == 1
 
 
+def test_a_door_that_a_foreign_hand_shut_during_a_reentry_opens_again(running: Cluster) -> None:
+    change(running, *SERVICE, paused=True)
+    running.rest()
+    change(running, *SERVICE, paused=False)
+    carry_out(running)
+    running.settle()
+    carry_out(running)
+    assert running.open("world-cell-0")
+    running.objects["Service", "world-cell-0-renewal"]["spec"]["selector"][names.PAUSED] = "true"
+    running.rest()
+    assert running.open("world-cell-0")
+
+
 def test_an_upgrade_rolls_one_zone_at_a_time(running: Cluster) -> None:
     running.installation = Installation("cellwall/services:next")
     running.rest()  # `Cluster.check` watches over the zones
