@@ -135,20 +135,32 @@ def written_rules(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str,
 seconds = st.one_of(st.sampled_from([0.0, 0.15, 0.45, 1.5, 2.0, 3.0, 4.0]), st.floats(-1, 60))
 shares = st.one_of(st.sampled_from([0.0, 0.1, 0.3, 0.7, 0.9, 1.0]), st.floats(-0.1, 1.1))
 spans = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(-0.1, 2)), min_size=2, max_size=2)
+
+
+def mostly(usual: Any, other: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Else hardly anything would be valid as a whole."""
+    return st.one_of(st.just(usual), st.just(usual), other)
+
+
 renewals = st.builds(
     Renewal,
-    every_seconds=seconds,
-    time_limit_seconds=seconds,
-    jitter_ratio=shares,
-    retry=st.builds(Retry, min_seconds=seconds, max_seconds=seconds),
+    every_seconds=mostly(20.0, seconds),
+    time_limit_seconds=mostly(2.0, seconds),
+    jitter_ratio=mostly(0.1, shares),
+    retry=st.builds(Retry, min_seconds=mostly(0.15, seconds), max_seconds=mostly(0.45, seconds)),
 )
 fleets = st.builds(
     StorageFleetSpec,
     service=st.just("world"),
-    servers=st.integers(2, 120).map(lambda tens: tens * 10),
-    group_servers=st.integers(2, 30),
+    servers=mostly(800, st.integers(2, 120).map(lambda tens: tens * 10)),
+    group_servers=mostly(25, st.integers(2, 30)),
     population=st.builds(
-        Population, large_share=shares, mid_share=shares, large_range=spans, mid_range=spans, small_range=spans
+        Population,
+        large_share=mostly(0.5, shares),
+        mid_share=mostly(0.1, shares),
+        large_range=mostly([0.7, 1.3], spans),
+        mid_range=mostly([0.05, 0.4], spans),
+        small_range=mostly([0.025, 0.075], spans),
     ),
 )
 
