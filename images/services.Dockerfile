@@ -2,7 +2,7 @@
 # valkey-server), the load and the smoke test. Context: the repository, after cluster/images.sh has filled build/images.
 FROM debian:trixie-slim AS build
 RUN apt-get update -qq \
- && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
 COPY build/images/services/wheels /wheels
 # Bytecode is compiled here and never checked against its source: at 0.04 core an import must not compile.
 RUN python3 -m venv --without-pip /opt/cellwall \
@@ -15,8 +15,8 @@ RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellwall/lo
 
 FROM debian:trixie-slim
 RUN apt-get update -qq \
- && apt-get install -y -qq --no-install-recommends python3 valkey-server >/dev/null \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives /var/lib/valkey /var/log/* \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 valkey-server >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/lib/valkey /var/log/* \
  && echo 'cellwall:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd \
  && echo 'cellwall:x:10001:' >>/etc/group
 COPY --from=build /opt/cellwall /opt/cellwall

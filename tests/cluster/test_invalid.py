@@ -8,9 +8,21 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cellwall import status
-from cellwall.resources import MetadataCellSpec
+from cellwall.errors import Refused
+from cellwall.resources import (
+    MetadataCellSpec,
+    MetadataServiceSpec,
+    Population,
+    Renewal,
+    Retry,
+    StorageFleetSpec,
+    world,
+)
+from cellwall.spec import LoadSpec
 from cellwall_operator.crds.definitions import KINDS, definition
 
 from .conftest import GONE_S, Cluster
@@ -116,6 +128,67 @@ def written_rules(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str,
         yield path, rule
     for name, child in schema.get("properties", {}).items():
         yield from written_rules(child, f"{path}.{name}")
+
+
+# ---------------------------------------------------------------- the core's own rules are its twin
+
+seconds = st.one_of(st.sampled_from([0.0, 0.15, 0.45, 1.5, 2.0, 3.0, 4.0]), st.floats(-1, 60))
+shares = st.one_of(st.sampled_from([0.0, 0.1, 0.3, 0.7, 0.9, 1.0]), st.floats(-0.1, 1.1))
+spans = st.lists(st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(-0.1, 2)), min_size=2, max_size=2)
+
+
+def mostly(usual: Any, other: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Else hardly anything would be valid as a whole."""
+    return st.one_of(st.just(usual), st.just(usual), other)
+
+
+renewals = st.builds(
+    Renewal,
+    every_seconds=mostly(20.0, seconds),
+    time_limit_seconds=mostly(2.0, seconds),
+    jitter_ratio=mostly(0.1, shares),
+    retry=st.builds(Retry, min_seconds=mostly(0.15, seconds), max_seconds=mostly(0.45, seconds)),
+)
+fleets = st.builds(
+    StorageFleetSpec,
+    service=st.just("world"),
+    servers=mostly(800, st.integers(2, 120).map(lambda tens: tens * 10)),
+    group_servers=mostly(25, st.integers(2, 30)),
+    population=st.builds(
+        Population,
+        large_share=mostly(0.5, shares),
+        mid_share=mostly(0.1, shares),
+        large_range=mostly([0.7, 1.3], spans),
+        mid_range=mostly([0.05, 0.4], spans),
+        small_range=mostly([0.025, 0.075], spans),
+    ),
+)
+
+
+@settings(max_examples=200)
+@given(renewals)
+@example(Renewal(every_seconds=4.0, time_limit_seconds=2.0))
+@example(Renewal(retry=Retry(min_seconds=0.45)))
+def test_the_server_refuses_the_renewals_that_the_core_refuses(asked: Asked, renewal: Renewal) -> None:
+    service = MetadataServiceSpec(renewal=renewal)
+    agree(asked.api, SERVICE, service, service, StorageFleetSpec(service="world"))
+
+
+@settings(max_examples=200)
+@given(fleets)
+@example(StorageFleetSpec(service="world", population=Population(large_share=0.9, mid_share=0.1)))
+def test_the_server_refuses_the_fleets_that_the_core_refuses(asked: Asked, fleet: StorageFleetSpec) -> None:
+    agree(asked.api, FLEET, fleet, MetadataServiceSpec(), fleet)
+
+
+def agree(api: Api, kind: str, spec: msgspec.Struct, service: MetadataServiceSpec, fleet: StorageFleetSpec) -> None:
+    answer = api.create({**BASE[kind], "spec": msgspec.to_builtins(spec)}, dry=True)
+    try:
+        world(service, fleet, LoadSpec()).check(force=True)
+    except Refused as refused:
+        assert not answer.taken, f"the core refuses it: {refused}"
+    else:
+        assert answer.taken, answer.words
 
 
 # ---------------------------------------------------------------- what is kept

@@ -105,7 +105,7 @@ OF_TYPE: dict[type, tuple[Rule, ...]] = {
             "!isQuantity(self.cpu.total) ||"
             f" quantity(self.cpu.total).asApproximateFloat() * 1000.0 + 0.5 >= double({_NODE_M} * {_NODES})",
             _computed(
-                f"total must be at least {{}}m: {NODE_CPU_MIN} for each of cells × nodesPerCell = {{}} nodes",
+                f"total must be at least {{}}m: {NODE_CPU_MIN} a node, cells × nodesPerCell = {{}} of them",
                 f"{_NODE_M} * {_NODES}",
                 _NODES,
             ),
