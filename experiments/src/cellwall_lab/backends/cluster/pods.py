@@ -55,7 +55,7 @@ def pod_of(found: Object) -> Pod:
     meta, status = found["metadata"], found.get("status", {})
     labels = meta.get("labels", {})
     conditions = {c["type"]: c["status"] == "True" for c in status.get("conditions", [])}
-    container = next(iter(status.get("containerStatuses", [])), {})
+    container: Object = next(iter(status.get("containerStatuses", [])), {})
     state, last = container.get("state", {}), container.get("lastState", {})
     ended = state.get("terminated") or last.get("terminated") or {}
     limit = container.get("resources", {}).get("limits", {}).get("cpu")
