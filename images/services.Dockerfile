@@ -1,0 +1,28 @@
+# Everything of a world that is not the operator: metadata nodes, storage hosts, the front end, the store (Debian's
+# valkey-server), the load and the smoke test. Context: the repository, after cluster/images.sh has filled build/images.
+FROM debian:trixie-slim AS build
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+COPY build/images/services/wheels /wheels
+# Bytecode is compiled here and never checked against its source: at 0.04 core an import must not compile.
+RUN python3 -m venv --without-pip /opt/cellwall \
+ && python3 -m venv /pip \
+ && /pip/bin/pip --python /opt/cellwall/bin/python install --quiet --no-index --no-compile --find-links /wheels \
+    'cellwall[services,load,smoke]' \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellwall/lib
+COPY loadtests/*.py /opt/cellwall/loadtests/
+RUN python3 -m compileall -q --invalidation-mode unchecked-hash /opt/cellwall/loadtests
+
+FROM debian:trixie-slim
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends python3 valkey-server >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/archives /var/lib/valkey /var/log/* \
+ && echo 'cellwall:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd \
+ && echo 'cellwall:x:10001:' >>/etc/group
+COPY --from=build /opt/cellwall /opt/cellwall
+ENV PATH=/opt/cellwall/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    CELLWALL_LOADTESTS=/opt/cellwall/loadtests
+USER 10001:10001
+WORKDIR /tmp
+CMD ["python", "-m", "cellwall_services.metadata"]
