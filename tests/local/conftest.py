@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from cellwall.spec import CpuSpec, FleetSpec, LoadSpec, MetadataPolicy, RenewalP
 from cellwall_lab import children
 from cellwall_lab.backends.config import ArmConfig
 from cellwall_lab.verbs import WorldClient
+
+from ..waiting import until
 
 READY_S = 60.0
 GONE_S = 30.0
@@ -28,14 +29,6 @@ TINY = WorldSpec(
     load=LoadSpec(rps=20.0, keys_per_table=2),
     cpu=CpuSpec(total_cores=1.0),  # plenty: what is tested is the world, not the outage
 )
-
-
-def until(what: str, holds: Callable[[], bool], within_s: float) -> None:
-    """Wait for a condition; fail by its name."""
-    end_s = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
-        time.sleep(0.05)
 
 
 def processes_of(folder: Path) -> list[str]:

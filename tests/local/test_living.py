@@ -17,7 +17,8 @@ import pytest
 from cellwall import history
 from cellwall_lab import children
 
-from .conftest import GONE_S, READY_S, processes_of, until
+from ..waiting import until
+from .conftest import GONE_S, READY_S, processes_of
 
 CELLWALL = Path(sys.executable).with_name("cellwall")
 SMALL = (

@@ -18,7 +18,8 @@ import pytest
 
 from cellwall_lab import children
 
-from .conftest import GONE_S, READY_S, processes_of, until
+from ..waiting import until
+from .conftest import GONE_S, READY_S, processes_of
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BIN = Path(sys.executable).parent

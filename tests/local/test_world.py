@@ -18,7 +18,8 @@ from cellwall.errors import Refused, Unavailable
 from cellwall.history import Audit, Availability, CpuLimit, Fault, NodeSample, Phase, Renewal, Request, Step
 from cellwall_lab import children, verbs
 
-from .conftest import GONE_S, TINY, processes_of, until
+from ..waiting import until
+from .conftest import GONE_S, TINY, processes_of
 
 
 def records(folder: Path) -> list[history.Record]:

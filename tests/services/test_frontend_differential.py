@@ -6,31 +6,17 @@ nothing shows any more.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-
-def _load(name: str) -> Any:
-    """A helper beside this file; with importmode=importlib a plain import would not find it."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-W = _load("frontend_world")
-D = _load("differential")
-C = _load("differential_cases")
-E = _load("differential_errors")
+from . import differential as D
+from . import differential_cases as C
+from . import differential_errors as E
+from . import frontend_world as W
 
 
 @pytest.fixture(scope="module")

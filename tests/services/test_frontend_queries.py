@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 
 from . import frontend_world as W
 
+pytestmark = pytest.mark.usefixtures("healed")
+
 SCORES = [-12.5, -1, 0, 0.5, 1, 2, 10, 100]
 
 
@@ -25,27 +27,8 @@ def world() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def front(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    front = W.FrontEnd(world, tmp_path_factory.mktemp("front"))
-    front.start()
-    yield front
-    assert front.stop() == 0
-
-
-@pytest.fixture(scope="module")
 def resource(front: Any) -> Any:
     return front.resource("alice")
-
-
-@pytest.fixture(scope="module")
-def alice(resource: Any) -> Any:
-    return resource.meta.client
-
-
-@pytest.fixture(autouse=True)
-def _heal(world: Any) -> Iterator[None]:
-    yield
-    world.down, world.cut = set(), set()
 
 
 @pytest.fixture(scope="module")
