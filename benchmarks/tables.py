@@ -214,10 +214,8 @@ def main() -> None:
                 asyncio.run(compare(name, f"http://127.0.0.1:{port}", options.seconds))
             finally:
                 children.end(process, 10.0)
-    print(
-        f"\n{RATE_RPS:g} requests/s open loop; a Query page has {ITEMS} items. {WORLD}: {SPEC.fleet.servers} servers,"
-    )
-    print(f"{WORLD}: {SPEC.fleet.servers} servers, two of three\nreplicas for every request. moto and dynalite: one process, no replication.\n")
+    print(f"\n{RATE_RPS:g} requests/s open loop; a Query page has {ITEMS} items. moto and dynalite: one process, no")
+    print(f"replication; {WORLD}: {SPEC.fleet.servers} servers, two of three replicas for every request.\n")
     print("\n".join(indexes))
 
 
