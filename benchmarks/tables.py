@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -26,10 +25,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+from healthy import world
 
-from cellwall.spec import FleetSpec, LoadSpec, WorldSpec
 from cellwall_lab import children, verbs
-from cellwall_lab.backends.config import ArmConfig
 from cellwall_lab.backends.processes import free_port
 
 RATE_RPS = 100.0
@@ -42,7 +40,7 @@ INDEX_S = 20  # target for a new index of a table of 7,000 partitions
 INDEX_DEADLINE_S = 120.0
 # The reference world, but for the number of customers: fewer of them have larger tables, of the same number of
 # partitions in all. No load but the benchmark's own.
-SPEC = WorldSpec(seed=1, fleet=FleetSpec(customers_per_group=1), load=LoadSpec(rps=0.0))
+WORLD_SETTINGS = ["seed=1", "fleet.customers_per_group=1", "load.rps=0"]
 LARGE = ("customer-003-0/table-0", "customer-014-0/table-0", "customer-005-0/table-0")  # 6,956, 7,232, 7,372 partitions
 LATE_S = 0.05  # guess: a generator that sends later than this measured itself, and the row is void
 HEADERS = {
@@ -165,28 +163,6 @@ def at(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-@contextlib.contextmanager
-def world(folder: Path) -> Iterator[tuple[str, verbs.WorldClient]]:
-    """A healthy one, its URL and its verbs: an outage is not what is measured here."""
-    folder.mkdir()
-    config = ArmConfig(arm="benchmark", backend="local", seed=SPEC.seed, spec=SPEC, out=str(folder))
-    config.write(folder / "arm.json")
-    command = [sys.executable, "-m", "cellwall_lab.backends.local", str(folder / "arm.json")]
-    process = children.start(command, stdout=subprocess.PIPE)
-    try:
-        if process.stdout is None or process.stdout.readline() != b"ready\n":
-            raise SystemExit("tables: the world did not start")
-        listen = json.loads((folder / "configs" / "frontend.json").read_text())["listen"]
-        client = verbs.WorldClient(os.path.relpath(folder / "world.sock"))
-        clean = client.call(verbs.Wait(until="clean", deadline_s=UP_S), verbs.Waited)
-        if not clean.met:
-            raise SystemExit("tables: the world is not healthy; try again when the machine is quiet")
-        yield f"http://{listen}", client
-        client.call(verbs.Stop(audit=False))
-    finally:
-        children.end(process, 30.0)
-
-
 def peers(folder: Path) -> Iterator[tuple[str, int, list[str]]]:
     """Name, port and command of each; without dynalite if this machine has no npm, or npm cannot get it."""
     port = free_port()
@@ -203,19 +179,19 @@ def main() -> None:
     options = parser.parse_args()
     print("| endpoint | operation | requests | p50, ms | p99, ms | failed | sent late, p99 ms |")
     print("|---|---|--:|--:|--:|--:|--:|", flush=True)
-    with tempfile.TemporaryDirectory(prefix="cellwall-tables-") as path:
-        folder = Path(path)
-        with world(folder / "world") as (url, client):
-            asyncio.run(compare(WORLD, url, options.seconds))
-            indexes = add_indexes(client)
-        for name, port, command in peers(folder):
+    with world("monolith", WORLD_SETTINGS) as (home, client):
+        listen = json.loads((home / "configs" / "frontend.json").read_text())["listen"]
+        asyncio.run(compare(WORLD, f"http://{listen}", options.seconds))
+        indexes = add_indexes(client)
+    with tempfile.TemporaryDirectory(prefix="cellwall-peers-") as path:
+        for name, port, command in peers(Path(path)):
             process = children.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 asyncio.run(compare(name, f"http://127.0.0.1:{port}", options.seconds))
             finally:
                 children.end(process, 10.0)
     print(f"\n{RATE_RPS:g} requests/s open loop; a Query page has {ITEMS} items. moto and dynalite: one process, no")
-    print(f"replication; {WORLD}: {SPEC.fleet.servers} servers, two of three replicas for every request.\n")
+    print(f"replication; {WORLD}: 800 servers, two of three replicas for every request.\n")
     print("\n".join(indexes))
 
 
