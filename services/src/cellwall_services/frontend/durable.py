@@ -54,8 +54,8 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN")
     try:
         yield
+        db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:
+        if db.in_transaction:  # also after a commit for which the disk was too full: the next BEGIN would be refused
             db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
