@@ -226,8 +226,9 @@ def test_table_life(alice: Any, world: Any) -> None:
     assert "visits" in alice.list_tables()["TableNames"]
 
     assert alice.delete_table(TableName="visits")["TableDescription"]["TableStatus"] == "DELETING"
+    alice.get_waiter("table_not_exists").wait(TableName="visits", WaiterConfig={"Delay": 1, "MaxAttempts": 8})
     with pytest.raises(ClientError) as error:
-        W.wait_until(lambda: status(alice, "visits") != "DELETING")
+        status(alice, "visits")
     assert code(error) == ("ResourceNotFoundException", 400)
     assert not any(a.table == table.id for records in world.lists.values() for a in records)
     assert "visits" not in alice.list_tables()["TableNames"]

@@ -32,6 +32,12 @@ def resource(front: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
+def alice(resource: Any) -> Any:
+    """In Python's own types."""
+    return resource.meta.client
+
+
+@pytest.fixture(scope="module")
 def games(resource: Any) -> Any:
     """Two players with a score a game; numbers sort as numbers."""
     table = resource.create_table(
@@ -98,6 +104,18 @@ def test_pages_of_a_query_add_up(games: Any, forward: bool) -> None:
         assert page["LastEvaluatedKey"] == {"player": "ann", "score": page["Items"][-1]["score"]}
         start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
     assert found == (SCORES if forward else SCORES[::-1])
+
+
+def test_the_paginator_of_a_query(alice: Any, games: Any) -> None:
+    pages = alice.get_paginator("query").paginate(
+        TableName="games",
+        KeyConditionExpression="player = :p",
+        ExpressionAttributeValues={":p": "ann"},
+        PaginationConfig={"PageSize": 3},
+    )
+    found = [page["Items"] for page in pages]
+    assert scores([item for items in found for item in items]) == SCORES
+    assert [len(items) for items in found[:2]] == [3, 3]
 
 
 def test_counts_and_projections(games: Any) -> None:
