@@ -176,7 +176,8 @@ def test_worlds_that_cannot_be_are_refused_in_one_line(tmp_path):
     started_s = time.monotonic()
     log = tmp_path / "log"
     with log.open("wb") as file:
-        sets = ["--set", "fleet.large_records=100"]  # too short: known only when a node has been calibrated
+        # Lists too short: known only when a node has been calibrated.
+        sets = ["--set", "fleet.servers=200", "--set", "fleet.large_records=100"]
         refused = children.start(
             [CELLWALL, "run", "september-2015", "--arm", "monolith", "--out", tmp_path / "r", *sets],
             stdout=file,
