@@ -41,8 +41,17 @@ class Api:
         self._address = address
         self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}"
 
-    def create(self, manifest: dict[str, Any], *, dry: bool = False, manager: str = "test") -> Answer:
-        return self._send("POST", PLURALS[manifest["kind"]], manifest, "application/json", dry, fieldManager=manager)
+    def elsewhere(self, namespace: str) -> Api:
+        return Api(self._address, namespace)
+
+    def create(self, manifest: dict[str, Any], *, manager: str = "test") -> Answer:
+        return self._send("POST", PLURALS[manifest["kind"]], manifest, "application/json", False, fieldManager=manager)
+
+    def try_to_create(self, manifest: dict[str, Any]) -> Answer:
+        """Whether it would be taken, had nobody taken its name."""
+        answer = self._send("POST", PLURALS[manifest["kind"]], manifest, "application/json", True)
+        assert answer.code != 409, f"try it where it does not exist: {answer.words}"
+        return answer
 
     def merge(self, kind: str, name: str, patch: dict[str, Any], *, dry: bool = False, part: str = "") -> Answer:
         return self._send("PATCH", f"{PLURALS[kind]}/{name}{part}", patch, MERGE, dry)
