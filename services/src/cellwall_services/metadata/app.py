@@ -8,6 +8,7 @@ is how operators get locked out.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import aiohttp
@@ -31,6 +32,8 @@ from .store import Store
 
 UNFILLED_POLL_S = 0.1
 
+log = logging.getLogger(__name__)
+
 
 class Weight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     percent: float
@@ -50,7 +53,15 @@ class Node:
 
     async def load_slices(self) -> None:
         """Learn which server is in which metadata partition, once the store is filled (its version is written last)."""
-        while (await self._store.execute([keys.READ_VERSION]))[0] is None:
+        said = ""
+        while True:
+            try:
+                if (await self._store.execute([keys.READ_VERSION]))[0] is not None:
+                    break
+            except Unavailable as error:  # pods start in any order; ending here would cost the next start a back-off
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("waiting: %s", said)
             await asyncio.sleep(UNFILLED_POLL_S)
         partitions = range(self._policy.partitions)
         answers = await self._store.execute([keys.read_slice(p) for p in partitions])
