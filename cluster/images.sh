@@ -7,27 +7,24 @@ bin=.venv/bin
 [ -x $bin/uv ] || refuse "the build tools are not here" "'make setup' installs them"
 python_version=3.13 # of debian:trixie
 
-# wheels NAME EXTRA...: build/images/NAME holds the wheels of these extras and of the project, and nothing else.
+# wheels NAME EXTRA...: build/images/NAME holds the locked packages of these extras, and the list that pip checks them by.
 wheels() {
 	local folder=build/images/$1 options=() extra tag
 	shift
 	for extra; do options+=(--extra "$extra"); done
-	mkdir -p "$folder"
+	mkdir -p build/images
 	$bin/uv export --quiet --frozen --no-dev --no-emit-project --no-header --no-annotate "${options[@]}" \
-		--output-file "$folder/requirements.txt" >/dev/null
-	if ! sha256sum --check --status "$folder/fetched" 2>/dev/null; then
-		rm -rf "$folder/wheels" "$folder/fetched"
-		options=()
-		for tag in $(seq -f 'manylinux_2_%g' 41 -1 5) manylinux2014; do # 2.41: trixie's glibc
-			options+=(--platform "${tag}_$(uname -m)")
-		done
-		logged "wheels-${folder##*/}" $bin/python -m pip download --quiet --require-hashes --no-deps --only-binary :all: \
-			--python-version $python_version --implementation cp "${options[@]}" \
-			--requirement "$folder/requirements.txt" --dest "$folder/wheels"
-		sha256sum "$folder/requirements.txt" >"$folder/fetched"
-	fi
-	rm -f "$folder"/wheels/cellwall-*.whl
-	cp build/images/cellwall-*.whl "$folder/wheels/"
+		--output-file "$folder.txt" >/dev/null
+	! cmp --silent "$folder.txt" "$folder/requirements.txt" || return 0
+	options=()
+	for tag in $(seq -f 'manylinux_2_%g' 41 -1 5) manylinux2014; do # 2.41: trixie's glibc
+		options+=(--platform "${tag}_$(uname -m)")
+	done
+	rm -rf "$folder"
+	logged "wheels-${folder##*/}" $bin/python -m pip download --quiet --require-hashes --no-deps --only-binary :all: \
+		--python-version $python_version --implementation cp "${options[@]}" \
+		--requirement "$folder.txt" --dest "$folder"
+	cp "$folder.txt" "$folder/requirements.txt" # last: it says that the folder is complete
 }
 
 # image NAME TAG EXTRA...
@@ -44,6 +41,7 @@ image() {
 	wheel
 	wheels "$name" "$@"
 	logged "image-$name" docker build --network host --label "cellwall.stamp=$mark" -t "$tag" -f "images/$name.Dockerfile" .
+	docker image prune --force --filter label=cellwall.stamp >/dev/null # the one that had this name until now
 	say "image $tag: $(mebibytes "$tag") MiB, of which $(mebibytes debian:trixie-slim) are the base"
 }
 

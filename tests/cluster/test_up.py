@@ -103,10 +103,12 @@ def test_no_compiler_and_no_installer_is_left_in_an_image(cluster: Cluster, imag
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_bytecode_is_there_for_every_module(cluster: Cluster, image: str) -> None:
-    """At 0.04 core, compiling what is imported would take a minute."""
+    """At 0.04 core, compiling what is imported would take a minute. The generated part of the Kubernetes client is
+    never imported (the dynamic client does without)."""
     code = (
         "import importlib.util as u, pathlib; "
-        "sources = [p for p in pathlib.Path('/opt/cellwall').rglob('*.py') if 'bin' not in p.parts]; "
+        "sources = [p for p in pathlib.Path('/opt/cellwall').rglob('*.py') "
+        "if 'bin' not in p.parts and not ('client' in p.parts and {'api', 'models'} & set(p.parts))]; "
         "print(len(sources), *[p for p in sources if not pathlib.Path(u.cache_from_source(str(p))).exists()])"
     )
     count, *missing = inside(cluster, image, "python", "-c", code).split()
