@@ -65,8 +65,11 @@ class Cluster:
         self.statistics: dict[str, Statistics] = {}
         self.joins: dict[str, Joins] = {}
         self.overloaded: set[str] = set()  # cells where attempts to join time out
-        self.stopped: set[str] = set()  # pods, by prefix, that never become ready
+        self.stopped: set[str] = set()  # pods, by prefix, that do not start
+        self.backwards = False  # tracks are carried out side by side: the last one may be the first
+        self.refused: dict[str, str] = {}
         self.versions = 0
+        self.changes = 0  # by controllers
         self.writes: list[Action] = []
         self.maps: dict[int, CellMap] = {}
         self.events: list[Event] = []
@@ -130,7 +133,7 @@ class Cluster:
     # ------------------------------------------------------------ what a plan sees, and does
 
     def observe(self) -> Observed:
-        bodies = [copy.deepcopy({k: v for k, v in body.items() if k != "_applied"}) for body in self.objects.values()]
+        bodies = list(self.objects.values())
         read = {
             kind: tuple(read_resource(body, spec) for body in bodies if body["kind"] == kind)
             for kind, spec in SPECS.items()
@@ -147,6 +150,7 @@ class Cluster:
             joins=dict(self.joins),
             statistics=dict(self.statistics),
             hosts=dict(self.hosts),
+            refused=self.refused,
         )
 
     def plan(self) -> Plan:
@@ -200,9 +204,17 @@ class Cluster:
             assert "nodes" not in body["spec"], "whoever scales a cell owns its nodes"
         if isinstance(action, Apply) and action.manifest["metadata"]["name"].endswith("-renewal"):
             self._check_door(action.manifest)
+        if isinstance(action, Apply) and action.manifest["kind"] == "StatefulSet" and self.let_in:
+            self._check_zones(action.manifest["metadata"]["name"])
         if isinstance(action, MarkJoined) and action.reason == "FirstNode":
             cell = self.objects["Pod", action.pod]["metadata"]["labels"][names.CELL]
             assert not self.open(f"world-{cell}"), "a node that has just begun meets a storm"
+
+    def _check_zones(self, changed: str) -> None:
+        """No pod of another zone restarts for the sake of a change."""
+        for (kind, name), body in self.objects.items():
+            zone = kind == "StatefulSet" and "store" not in name and "store" not in changed and name != changed
+            assert not zone or all(_is_of(pod, body) for pod in self.pods_of(name)), f"{name} restarts beside {changed}"
 
     def _check_door(self, manifest: Mapping[str, Any]) -> None:
         if names.PAUSED in manifest["spec"]["selector"]:
@@ -229,32 +241,63 @@ class Cluster:
         """Pods are made, removed and started as their sets ask for; jobs run; followers read the map."""
         for (kind, name), body in list(self.objects.items()):
             if kind == "StatefulSet":
-                self._pods(body, [f"{name}-{number}" for number in range(body["spec"]["replicas"])])
-                ready = sum(_ready(b) for (k, n), b in self.objects.items() if k == "Pod" and _set_of(n) == name)
-                body["status"] = {
-                    "readyReplicas": ready,
-                    "observedGeneration": body["metadata"]["generation"],
-                    "updateRevision": "1",
-                    "currentRevision": "1",
-                }
+                self._stateful(name, body)
             elif kind == "Deployment":
-                self._pods(body, [f"{name}-{number}" for number in range(body["spec"]["replicas"])])
+                self._deployed(name, body)
             elif kind == "Job":
                 body["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
         for (kind, _), body in self.objects.items():
             if kind == "Pod":
                 self._run(body)
 
-    def _pods(self, owner: dict[str, Any], wanted: list[str]) -> None:
-        for name in wanted:
-            if ("Pod", name) not in self.objects:
-                template = copy.deepcopy(owner["spec"]["template"])
-                meta = {**template["metadata"], "name": name}
-                meta["ownerReferences"] = [{"uid": owner["metadata"]["uid"], "controller": True}]
-                self._store({"kind": "Pod", "metadata": meta, "spec": template["spec"], "status": {"conditions": []}})
-        for kind, name in list(self.objects):
-            if kind == "Pod" and _set_of(name) == owner["metadata"]["name"] and name not in wanted:
-                self.kill(name)
+    def _stateful(self, name: str, body: dict[str, Any]) -> None:
+        """Changed pods are replaced one at a time, once all are ready."""
+        wanted = [f"{name}-{number}" for number in range(body["spec"]["replicas"])]
+        for pod in wanted:
+            if ("Pod", pod) not in self.objects:
+                self._pod(pod, body)
+        pods = self.pods_of(name)
+        old = [pod for pod in pods if not _is_of(pod, body)]
+        body["status"] = {
+            "readyReplicas": sum(map(_ready, pods)),
+            "observedGeneration": body["metadata"]["generation"],
+            "updateRevision": "new",
+            "currentRevision": "old" if old else "new",
+        }
+        if old and all(map(_ready, pods)):
+            self.kill(old[-1]["metadata"]["name"])
+            self._pod(old[-1]["metadata"]["name"], body)
+            body["status"]["readyReplicas"] -= 1
+
+    def _deployed(self, name: str, body: dict[str, Any]) -> None:
+        """One pod more than wanted while they are replaced; an old one goes when there are enough that are ready."""
+        wanted = body["spec"]["replicas"]
+        pods = self.pods_of(name)
+        new = [pod for pod in pods if _is_of(pod, body)]
+        while len(new) < wanted and len(pods) < wanted + (len(new) < len(pods)):
+            new.append(self._pod(f"{name}-{self.versions}", body))
+            pods.append(new[-1])
+        # The Deployment controller takes away first what is not ready, and the old ones.
+        for pod in sorted(pods, key=lambda pod: (_ready(pod), pod in new)):
+            left = [other for other in self.pods_of(name) if other is not pod]
+            if (
+                len(left) >= wanted
+                and (not _ready(pod) or sum(map(_ready, left)) >= wanted)
+                and pod not in new[:wanted]
+            ):
+                self.kill(pod["metadata"]["name"])
+
+    def pods_of(self, name: str) -> list[dict[str, Any]]:
+        return [body for (kind, pod), body in self.objects.items() if kind == "Pod" and _set_of(pod) == name]
+
+    def _pod(self, name: str, owner: dict[str, Any]) -> dict[str, Any]:
+        self.changes += 1
+        template = copy.deepcopy(owner["spec"]["template"])
+        meta = {**template["metadata"], "name": name}
+        meta["ownerReferences"] = [{"uid": owner["metadata"]["uid"], "controller": True}]
+        status: dict[str, Any] = {"conditions": []}
+        body = {"kind": "Pod", "metadata": meta, "spec": template["spec"], "status": status}
+        return self._store({**body, "_of": _digest(owner)})
 
     def _run(self, pod: dict[str, Any]) -> None:
         meta, status = pod["metadata"], pod["status"]
@@ -265,30 +308,38 @@ class Cluster:
         gates = {gate["conditionType"] for gate in pod["spec"].get("readinessGates", ())}
         met = {condition["type"] for condition in status["conditions"] if condition["status"] == "True"}
         conditions = [c for c in status["conditions"] if c["type"] != "Ready"]
-        status["conditions"] = [*conditions, {"type": "Ready", "status": "True" if gates <= met else "False"}]
-        if meta["labels"][names.COMPONENT] == "storage":
-            settings = self.objects["ConfigMap", names.hosts(meta["labels"][names.FLEET])]["data"]
+        ready = {"type": "Ready", "status": "True" if gates <= met else "False"}
+        self.changes += ready not in status["conditions"]
+        status["conditions"] = [*conditions, ready]
+        config_map = self.objects.get(("ConfigMap", names.hosts(meta["labels"].get(names.FLEET, ""))))
+        if meta["labels"][names.COMPONENT] == "storage" and config_map is not None:
+            settings = config_map["data"]
             servers = msgspec.json.decode(settings[f"{meta['name']}.json"])["servers"]
             version = 0 if self.map is None else self.map.version
             self.hosts[meta["name"]] = Host(version, len(servers), len(servers))
 
     def kill(self, pod: str) -> None:
+        self.changes += 1
         self.objects.pop(("Pod", pod), None)
         self.hosts.pop(pod, None)
 
     def wait(self, seconds: float) -> None:
         self.now_s += seconds
 
-    def rest(self, rounds: int = 40) -> int:
+    def rest(self, rounds: int = 100) -> int:
         """Plans until one asks for nothing, with controllers in between; how many rounds it took."""
         for number in range(rounds):
+            before = self.changes
             self.settle()
             made = self.plan()
-            for action in made.actions:
-                self.do(action)
-            if not made.actions and made.look_again_s is None:
+            tracks = list(made.tracks.values())
+            for track in reversed(tracks) if self.backwards else tracks:
+                for action in track:
+                    self.do(action)
+            if not made.actions and made.look_again_s is None and self.changes == before:
                 return number
-            self.wait(made.look_again_s or 0.5)
+            if not made.actions:
+                self.wait(min(made.look_again_s or 0.5, 30.0))
         raise AssertionError(f"no rest: {self.plan().tracks}")
 
     # ------------------------------------------------------------ for asserts
@@ -296,7 +347,14 @@ class Cluster:
     @property
     def map(self) -> CellMap | None:
         body = self.objects.get(("ConfigMap", "world-map"))
-        return None if body is None else msgspec.json.decode(body["data"]["map.json"], type=CellMap)
+        if body is None or body["data"]["map.json"] == "{":  # spoilt by a foreign hand
+            return None
+        return msgspec.json.decode(body["data"]["map.json"], type=CellMap)
+
+    @property
+    def let_in(self) -> bool:
+        body = self.objects.get(("ConfigMap", "world-map"), {"metadata": {}})
+        return bool(body["metadata"].get("annotations", {}).get(names.LET_IN))
 
     def open(self, cell: str) -> bool:
         door = self.objects.get(("Service", f"{cell}-renewal"))
@@ -312,6 +370,15 @@ class Cluster:
 
 def _kind(action: Apply | Merge) -> str:
     return str(action.manifest["kind"]) if isinstance(action, Apply) else action.ref.kind
+
+
+def _digest(owner: Mapping[str, Any]) -> str:
+    template = owner["spec"]["template"]
+    return repr((template["metadata"], template["spec"]["containers"]))
+
+
+def _is_of(pod: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    return bool(pod["_of"] == _digest(owner))
 
 
 def _set_of(pod: str) -> str:

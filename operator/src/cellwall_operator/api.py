@@ -31,9 +31,7 @@ APPLIER, CREATOR = (
     f"{names.OPERATOR}-create",
 )  # what is applied is ours for good, what is created is not
 PAGE_OBJECTS = 500  # kubectl's own page: bounds a list's memory
-TIMEOUT = aiohttp.ClientTimeout(
-    total=15, connect=5
-)  # research 03 §1.3: 10-30 s; the client's own 300 s stalls a service
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)  # research 03 §1.3; the client's own 300 s would stall a service
 
 MERGE, STRATEGIC, APPLY = (
     "application/merge-patch+json",
@@ -73,6 +71,7 @@ BUDGETS = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 CHILDREN = (STATEFULSETS, DEPLOYMENTS, SVCS, CONFIGMAPS, PODS, JOBS, BUDGETS)
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENTS = Kind("events.k8s.io/v1", "Event", "events")
+CRDS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 KINDS = {(kind.api_version, kind.kind): kind for kind in (*OWN, *CHILDREN, LEASES, EVENTS)}
 
 
@@ -82,17 +81,6 @@ def kind_of(manifest: Object) -> Kind:
     if kind is None:
         raise Refused(f"kind: {manifest['apiVersion']} {manifest['kind']} is not one this operator writes")
     return kind
-
-
-class Connection(msgspec.Struct, frozen=True):
-    """How the API server is reached: what the watcher needs to log in by itself."""
-
-    server: str
-    ca_path: str | None = None
-    insecure: bool = False
-    token: str | None = None
-    certificate_path: str | None = None
-    key_path: str | None = None
 
 
 async def configured(kubeconfig: str | None, context: str | None) -> Configuration:
@@ -128,18 +116,22 @@ class Api:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    async def connection(self) -> Connection:
-        """Credentials as they are now: a service account's token is read from its file again."""
+    def session(self) -> tuple[str, aiohttp.ClientSession]:
+        """The server's address, and a session of its own for the watcher, logged in as this client.
+
+        Every request carries the token of that moment (a service account's changes by the hour): a watcher that is
+        refused once gives up all its connections."""
         configuration = self._configuration
-        header = await configuration.get_api_key_with_prefix("BearerToken") or ""
-        return Connection(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            insecure=not configuration.verify_ssl,
-            token=header.partition(" ")[2] or header or None,  # "bearer <token>"
-            certificate_path=configuration.cert_file,
-            key_path=configuration.key_file,
-        )
+
+        async def authorized(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            if header := await configuration.get_api_key_with_prefix("BearerToken"):
+                request.headers["Authorization"] = header
+            return await handler(request)
+
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._client.rest_client.ssl_context)
+        return configuration.host, aiohttp.ClientSession(connector=connector, middlewares=(authorized,))
 
     # ------------------------------------------------------------ reading
 
@@ -148,7 +140,7 @@ class Api:
         told = await self._ask("GET", "/version")
         return int(told["major"]), int("".join(itertools.takewhile(str.isdigit, told["minor"])))  # "34+" on some
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
         return await self._ask("GET", kind.path(namespace, name))
 
     async def list(

@@ -12,13 +12,16 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import aiohttp
 import kopf
 
-from .api import CHILDREN, OWN, PAGE_OBJECTS, Connection
-from .cache import Cache
+from .api import CHILDREN, OWN, PAGE_OBJECTS
+from .cache import Cache, version_of
 from .listing import SELECTOR
 
 PREFIX = "operator.cellwall.dev"  # kopf's own default is a name that other operators use too; nothing is written
+
+LOGIN_S = 2.0  # between two logins: who is refused does not hammer the API server (guess)
 
 
 def settings() -> kopf.OperatorSettings:
@@ -41,7 +44,7 @@ def settings() -> kopf.OperatorSettings:
 
 
 def registry(
-    cache: Cache, connection: Callable[[], Awaitable[Connection]], ending: Callable[[], Awaitable[None]]
+    cache: Cache, connect: Callable[[], tuple[str, aiohttp.ClientSession]], ending: Callable[[], Awaitable[None]]
 ) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
@@ -49,23 +52,22 @@ def registry(
     async def end(**_: Any) -> None:  # before kopf cancels every task of the loop that it does not know
         await ending()
 
+    last_s = float("-inf")
+
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        known = await connection()
-        return kopf.ConnectionInfo(
-            server=known.server,
-            ca_path=known.ca_path,
-            insecure=known.insecure,
-            token=known.token,
-            certificate_path=known.certificate_path,
-            private_key_path=known.key_path,
-        )
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        nonlocal last_s
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(last_s + LOGIN_S - loop.time())  # kopf asks again at once when it was refused
+        last_s = loop.time()
+        server, session = connect()
+        return kopf.AiohttpSession(server=server, aiohttp_session=session)
 
     async def seen(event: kopf.RawEvent, **_: Any) -> None:
         body: Any = event["object"]
         if event["type"] == "DELETED":
             meta = body["metadata"]
-            cache.drop(body["kind"], meta["namespace"], meta["name"], meta["uid"])
+            cache.drop(body["kind"], meta["namespace"], meta["name"], meta["uid"], version_of(body))
         else:
             cache.put(body)
 
@@ -76,7 +78,7 @@ def registry(
 
 async def watch(
     cache: Cache,
-    connection: Callable[[], Awaitable[Connection]],
+    connect: Callable[[], tuple[str, aiohttp.ClientSession]],
     namespaces: Sequence[str],
     stop: asyncio.Event,
     ending: Callable[[], Awaitable[None]],
@@ -84,7 +86,7 @@ async def watch(
     """Keep the cache as the API server is, until ``stop`` or a signal; ``ending`` is awaited then."""
     logging.getLogger("kopf").setLevel(logging.WARNING)
     await kopf.operator(
-        registry=registry(cache, connection, ending),
+        registry=registry(cache, connect, ending),
         settings=settings(),
         standalone=True,
         clusterwide=not namespaces,

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from cellwall.resources import API_VERSION, SIZE_PATTERN, cores, millicores
+from cellwall.resources import API_VERSION, GROUP, SIZE_PATTERN, cores, millicores
 
 from .. import names
 
@@ -46,7 +46,7 @@ def labels(service: str, component: str, **more: str) -> dict[str, str]:
         names.COMPONENT: component,
         names.MANAGED_BY: names.OPERATOR,
         names.SERVICE: service,
-        **{f"{names.GROUP}/{key}": value for key, value in more.items()},
+        **{f"{GROUP}/{key}": value for key, value in more.items()},
     }
 
 
@@ -55,7 +55,7 @@ def selector(service: str, component: str, **more: str) -> dict[str, str]:
     return {
         names.COMPONENT: component,
         names.SERVICE: service,
-        **{f"{names.GROUP}/{key}": value for key, value in more.items()},
+        **{f"{GROUP}/{key}": value for key, value in more.items()},
     }
 
 

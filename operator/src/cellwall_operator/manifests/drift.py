@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
-SCALE = {
+SCALE: dict[str | None, Decimal] = {
     None: Decimal(1),
     "m": Decimal("0.001"),
     **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGT", 1)},
@@ -33,7 +33,7 @@ def matches(live: Any, wanted: Any) -> bool:
         if not isinstance(live, list):
             return not wanted and live is None
         return len(live) == len(wanted) and all(map(matches, live, wanted))
-    return live == wanted or (isinstance(live, str) and isinstance(wanted, str) and _equal(live, wanted))
+    return bool(live == wanted) or (isinstance(live, str) and isinstance(wanted, str) and _equal(live, wanted))
 
 
 def _owned(live: Any, wanted: list[Any]) -> bool:
@@ -45,4 +45,4 @@ def _equal(live: str, wanted: str) -> bool:
     found, asked = QUANTITY.fullmatch(live), QUANTITY.fullmatch(wanted)
     if found is None or asked is None:
         return False
-    return Decimal(found[1]) * SCALE[found[2]] == Decimal(asked[1]) * SCALE[asked[2]]
+    return bool(Decimal(found[1]) * SCALE[found[2]] == Decimal(asked[1]) * SCALE[asked[2]])
