@@ -271,14 +271,15 @@ def test_in_a_pod_its_standard_output_is_records_and_nothing_else(tmp_path: Path
     generator = Generator(tmp_path, 1, catalogue("one"), LoadSpec(), records="/dev/stdout")
     with generator.start() as process:
         generator.control(Control(rps=100))
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         lines = [process.stdout.readline() for _ in range(20)]
         generator.control(Control(stop=True))
-        rest, errors = process.communicate(timeout=20)
-    lines += rest.splitlines(keepends=True)
+        lines += process.stdout.readlines()
+        errors = process.stderr.read()
+        status = process.wait(20)
     records = list(decode(line.encode() for line in lines))
     assert len(records) == len(lines) and {type(record) for record in records} == {Request, ProcessSample}
-    assert process.returncode == 0 and "Aggregated" in errors  # locust's summary
+    assert status == 0 and "Aggregated" in errors  # locust's summary
 
 
 def test_records_it_cannot_write_end_it_with_status_1(tmp_path: Path) -> None:
