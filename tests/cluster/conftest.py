@@ -10,7 +10,6 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,6 @@ ROOT = Path(__file__).parents[2]
 MAKE_S = 3600.0  # of one script: the first build from source takes 15–22 minutes on two cores
 GONE_S = 120.0
 REFUSED = 3  # exit code of a script that cannot do its work on this machine
-
-
-def until(what: str, holds: Callable[[], bool], within_s: float) -> None:
-    """Wait for a condition; fail by its name."""
-    end_s = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
-        time.sleep(0.2)
 
 
 def build_folder() -> Path:
