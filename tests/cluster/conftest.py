@@ -10,6 +10,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ class Cluster:
         self.name = name
         self.context = f"kind-{name}"
         path = f"{build_folder() / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, "CELLWALL_CLUSTER": name, "PATH": path}
+        began_s = str(int(time.time()))  # of the scripts' one clock
+        self.environment = {**os.environ, "CELLWALL_CLUSTER": name, "CELLWALL_STARTED_S": began_s, "PATH": path}
 
     def run(self, *command: str | Path, stdin: str | None = None, within_s: float = 120.0) -> str:
         """The output of a command that must succeed."""
