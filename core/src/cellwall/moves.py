@@ -212,7 +212,7 @@ def _ahead(move: Move, source: Holding, target: Holding) -> Step:
     if source.phase != "leaving" or source.move != move.number:
         return Stuck(f"cell {move.source} should hold the group for the move; it is {_said(source)}")
     if target.phase == "ready" and target.move == move.number:
-        if any(not copy.same_list(source.copies[server]) for server, copy in target.copies.items()):
+        if not _same_lists(source, target):
             return Abandon(f"cells {move.source} and {move.target} do not hold the same lists")
         return Publish({server: copy.partition for server, copy in target.copies.items()})
     return Ask("target", "fetch")
@@ -241,12 +241,16 @@ def _behind(move: Move, source: Holding, target: Holding, *, acknowledged: bool,
         return Stuck(f"cell {move.source} should hold the group for the move; it is {_said(source)}")
     if target.phase in ("absent", "arriving"):
         return Ask("target", "fetch")  # its store has lost what it had: the source has not
-    if target.phase == "mixed":
-        return Stuck(f"cell {move.target} holds the group in part")
+    if target.phase == "mixed" or not _same_lists(source, target):
+        return Stuck(f"cells {move.source} and {move.target} do not hold the same lists")
     if not move.acknowledged_s:
         return Acknowledged() if acknowledged else Wait(f"not every follower has map version {move.version}")
     left_s = move.acknowledged_s + drain_s - now_s
     return Wait("renewals under way", left_s) if left_s > 0 else Ask("source", "drop")
+
+
+def _same_lists(source: Holding, target: Holding) -> bool:
+    return all(copy.same_list(source.copies[server]) for server, copy in target.copies.items())
 
 
 def _said(holding: Holding) -> str:
