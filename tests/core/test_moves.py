@@ -358,6 +358,8 @@ def test_what_a_store_lost_is_made_again_or_told():
     published = msgspec.structs.replace(MOVE, version=9, acknowledged_s=1.0)
     assert comes(published, LEAVING, GONE) == Ask("target", "fetch")
     assert comes(published, OWNED, READY) == Ask("source", "freeze")
+    longer = Holding(0, dict.fromkeys(SERVERS, Copy("owned", epoch=2)))
+    assert comes(published, LEAVING, longer) == Ask("source", "drop")
     assert isinstance(comes(MOVE, OWNED, READY), Abandon)
     longer = Holding(0, dict.fromkeys(SERVERS, Copy("leaving", 5, epoch=2)))
     assert isinstance(comes(MOVE, longer, READY), Abandon)

@@ -24,7 +24,7 @@ nobody will thaw. Hence one move at a time in a service.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -128,6 +128,15 @@ def after(holding: Holding, verb: Verb, move: int) -> Phase:
     raise Refused(f"{verb} of move {move} is not allowed: the group is {phase}{of}, move {holding.over} is over here")
 
 
+def may_drop(source: Holding, held: Mapping[ServerId, Copy]) -> bool:
+    """Whether the target has all that the source holds. One that has settled has had it, and may have changed it."""
+    for server, copy in source.copies.items():
+        there = held.get(server, Copy())
+        if there.phase != "owned" and not (there.phase == "ready" and there.same_list(copy)):
+            return False
+    return True
+
+
 ENDS: frozenset[Verb] = frozenset(("unfreeze", "forget", "drop", "settle"))  # after these the move is over in the cell
 
 
@@ -212,7 +221,7 @@ def _ahead(move: Move, source: Holding, target: Holding) -> Step:
     if source.phase != "leaving" or source.move != move.number:
         return Stuck(f"cell {move.source} should hold the group for the move; it is {_said(source)}")
     if target.phase == "ready" and target.move == move.number:
-        if not _same_lists(source, target):
+        if not may_drop(source, target.copies):
             return Abandon(f"cells {move.source} and {move.target} do not hold the same lists")
         return Publish({server: copy.partition for server, copy in target.copies.items()})
     return Ask("target", "fetch")
@@ -235,22 +244,22 @@ def _behind(move: Move, source: Holding, target: Holding, *, acknowledged: bool,
         if target.phase == "owned":
             return Over()
         return Stuck(
-            f"cell {move.target} should own the group; it is {_said(target)}, and {move.source} has dropped it"
+            f"cell {move.target} should own the group; it is {_said(target)}, and {move.source} has none of it"
         )
+    if source.phase == "owned" and source.over < move.number:
+        return Ask("source", "freeze")  # its store has lost that; changes go by the map, so there were none
     if source.phase != "leaving" or source.move != move.number:
         return Stuck(f"cell {move.source} should hold the group for the move; it is {_said(source)}")
     if target.phase in ("absent", "arriving"):
         return Ask("target", "fetch")  # its store has lost what it had: the source has not
-    if target.phase == "mixed" or not _same_lists(source, target):
+    if target.phase == "owned":
+        return Ask("source", "drop")  # again: the target settled after the first time, and may have changed since
+    if target.phase == "mixed" or not may_drop(source, target.copies):
         return Stuck(f"cells {move.source} and {move.target} do not hold the same lists")
     if not move.acknowledged_s:
         return Acknowledged() if acknowledged else Wait(f"not every follower has map version {move.version}")
     left_s = move.acknowledged_s + drain_s - now_s
     return Wait("renewals under way", left_s) if left_s > 0 else Ask("source", "drop")
-
-
-def _same_lists(source: Holding, target: Holding) -> bool:
-    return all(copy.same_list(source.copies[server]) for server, copy in target.copies.items())
 
 
 def _said(holding: Holding) -> str:
