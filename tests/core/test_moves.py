@@ -288,6 +288,8 @@ def holding(phase: Any, move: int = 0, over: int = 0) -> Holding:
         ("forget", "arriving", 5, 4, "absent"),
         ("forget", "ready", 5, 4, "absent"),
         ("forget", "ready", 6, 5, None),
+        ("forget", "leaving", 3, 2, "absent"),
+        ("forget", "leaving", 5, 4, None),
         ("forget", "owned", 0, 5, None),
         ("drop", "leaving", 5, 4, "absent"),
         ("drop", "leaving", 6, 5, None),
@@ -313,6 +315,7 @@ def test_a_cell_takes_the_steps_of_its_move_and_refuses_late_ones(verb, phase, m
 def test_a_group_that_is_here_in_part_is_arriving_or_nothing_that_a_step_leaves():
     copies = {"s-1": Copy("arriving", 5), "s-2": Copy()}
     assert (Holding(4, copies).phase, Holding(4, copies).move) == ("arriving", 5)
+    assert Holding(4, copies | {"s-3": Copy("leaving", 3)}).phase == "arriving", "what an older move left is nothing"
     assert Holding(4, copies | {"s-3": Copy("ready", 5)}).phase == "mixed"
     assert Holding(4, {"s-1": Copy("owned"), "s-2": Copy()}).phase == "mixed"
 

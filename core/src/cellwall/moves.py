@@ -61,8 +61,10 @@ class Holding(msgspec.Struct, frozen=True):
 
     @property
     def phase(self) -> Phase:
-        """That of all servers; ``arriving`` while some are still absent; ``mixed`` is nothing that a step leaves."""
-        phases = {copy.phase for copy in self.copies.values()}
+        """That of all servers in the youngest move; what an older one has left of a server counts as nothing.
+        ``arriving`` while some are still absent; ``mixed`` is nothing that a step leaves."""
+        young = self.move
+        phases = {copy.phase if copy.move in (0, young) else "absent" for copy in self.copies.values()}
         if len(phases) == 1:
             return phases.pop()
         return "arriving" if phases == {"absent", "arriving"} else "mixed"
@@ -115,6 +117,8 @@ def after(holding: Holding, verb: Verb, move: int) -> Phase:
         case "forget", "absent":
             return "absent"
         case "forget", "arriving" | "ready" if mine or older:
+            return "absent"
+        case "forget", "leaving" if older:
             return "absent"
         case "drop", "absent":
             return "absent"
