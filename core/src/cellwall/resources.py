@@ -27,20 +27,38 @@ from .spec import (
     RetryPolicy,
     WorldSpec,
 )
+from .status import says
 
 GROUP, VERSION = "cellwall.dev", "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 CPU_PATTERN = r"^([0-9]+m|[0-9]+(\.[0-9]{1,3})?)$"
 SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti)$"
+NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"  # RFC 1035, as the name of a Service must be
 NODE_CORES_MIN = 0.04  # research 03: a node's Python imports take 25 s there; less is not worth a wait (guess)
+CELLS_MAX, NODES_MAX, PARTITIONS_MAX = 64, 32, 256  # guesses: larger than any experiment
+# A StatefulSet's pods carry its name and a hash of 11 characters in a label of at most 63.
+SERVICE_NAME_MAX = 63 - 11 - len("-cell-63-store")
+FLEET_NAME_MAX = 63 - 11 - len("-a")
+
+
+def _text(pattern: str, longest: int, must: str) -> Meta:
+    """``must`` completes "it must be …" in the API server's answer."""
+    return Meta(pattern=pattern, max_length=longest, extra={"must": must})
+
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
-Cpu = Annotated[str, Meta(pattern=CPU_PATTERN, description="CPU quantity: cores (0.4) or millicores (400m)")]
-Size = Annotated[str, Meta(pattern=SIZE_PATTERN, description="Quantity of bytes, e.g. 1Gi")]
-Span = Annotated[list[float], Meta(min_length=2, max_length=2, description="Low and high multiple")]
+Cpu = Annotated[str, _text(CPU_PATTERN, 16, "cores with at most three decimals (0.4) or whole millicores (400m)")]
+Size = Annotated[str, _text(SIZE_PATTERN, 16, "a quantity of bytes in Ki, Mi, Gi or Ti, for example 1Gi")]
+Span = Annotated[list[Positive], Meta(min_length=2, max_length=2)]
+Name = Annotated[
+    str, _text(NAME_PATTERN, SERVICE_NAME_MAX, "lower-case letters, digits and hyphens, a letter first, no hyphen last")
+]
+ClassName = Annotated[str, Meta(min_length=1, max_length=253)]
+Image = Annotated[str, Meta(min_length=1, max_length=512)]
+Seed = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # what JSON readers keep exactly
 
 
 class _Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename="camel"):
@@ -50,130 +68,144 @@ class _Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Retry(_Field, frozen=True, kw_only=True):
     """How long a storage server waits before it asks again: uniform between the two, for ever (2015's policy)."""
 
-    min_seconds: Positive = 0.15
-    max_seconds: Positive = 0.45
+    min_seconds: Annotated[Positive, says("Shortest wait")] = 0.15
+    max_seconds: Annotated[Positive, says("Longest wait; at least minSeconds")] = 0.45
 
 
 class Renewal(_Field, frozen=True, kw_only=True):
     """When a storage server asks for its membership, and how long it waits for it."""
 
-    every_seconds: Positive = 20.0
-    jitter_ratio: Annotated[float, Meta(ge=0, lt=1)] = 0.1
-    time_limit_seconds: Positive = 2.0
+    every_seconds: Annotated[Positive, says("Time between renewals; more than 2 × timeLimitSeconds")] = 20.0
+    jitter_ratio: Annotated[float, Meta(ge=0, lt=1), says("Each period is this share longer or shorter, at random")] = (
+        0.1
+    )
+    time_limit_seconds: Annotated[Positive, says("A server without its membership by then leaves service")] = 2.0
     retry: Retry = Retry()
 
 
 class Queue(_Field, frozen=True, kw_only=True):
-    """How a metadata node shares itself among its callers. ``adminLane`` shared is 2015: operators queue too."""
+    """How a metadata node shares itself among its callers."""
 
-    discipline: Discipline = "processor-sharing"
-    concurrency: Count = 8
-    drop_abandoned: bool = True
-    page_records: Count = 50
-    slots_per_partition: Count = 200
-    admin_lane: Lane = "shared"
+    discipline: Annotated[Discipline, says("Whose page is next: everybody's in turn, the first's or the last's")] = (
+        "processor-sharing"
+    )
+    concurrency: Annotated[Count, says("Requests in service at once for fifo and lifo")] = 8
+    drop_abandoned: Annotated[bool, says("Stop working for a caller that has gone")] = True
+    page_records: Annotated[Count, says("Records read and bundled before the next caller's turn")] = 50
+    slots_per_partition: Annotated[Count, says("Renewals of one metadata partition at once, at weight 100")] = 200
+    admin_lane: Annotated[Lane, says("shared is 2015: operators queue with renewals; own: they go first")] = "shared"
 
 
 class CellCpu(_Field, frozen=True, kw_only=True):
-    """``total``: the limit of the whole service, shared equally by its cells and their nodes. ``startup``: what a node
-    may use until it has joined (imports take long at 0.04 core)."""
+    """CPU limits of the metadata service."""
 
-    total: Cpu = "400m"
-    startup: Cpu = "1"
+    total: Annotated[Cpu, says("Limit of the whole service, shared equally by its cells and their nodes")] = "400m"
+    startup: Annotated[Cpu, says("Limit of a node until it has joined: imports take long at 0.04 core")] = "1"
 
 
 class Persistence(_Field, frozen=True, kw_only=True):
     """The store's append-only file: on a volume of its own, or gone with its pod."""
 
-    enabled: bool = True
-    size: Size = "1Gi"
-    storage_class_name: str | None = None
+    enabled: Annotated[bool, says("Keep the file on a volume")] = True
+    size: Annotated[Size, says("Size of the volume")] = "1Gi"
+    storage_class_name: Annotated[ClassName | None, says("StorageClass of the volume; none: the cluster's default")] = (
+        None
+    )
 
 
 class Store(_Field, frozen=True, kw_only=True):
-    """A cell's Redis. Only one replica is accepted until fail-over with fencing exists. ``image`` None: the operator's
-    services image, which carries one."""
+    """A cell's Redis."""
 
-    image: str | None = None
-    replicas: Annotated[int, Meta(ge=1, le=1)] = 1
+    image: Annotated[Image | None, says("Image with valkey-server; none: the operator's services image")] = None
+    replicas: Annotated[int, Meta(ge=1, le=1), says("Only 1 until fail-over with fencing exists")] = 1
     persistence: Persistence = Persistence()
-    memory: Size = "256Mi"
+    memory: Annotated[Size, says("Memory limit")] = "256Mi"
 
 
 class Reentry(_Field, frozen=True, kw_only=True):
-    """How long servers that are out are let in after a pause or at a start; None: 1.5 × the time to serve everybody."""
+    """How fast servers that are out are let in after a pause or at a start."""
 
-    over_seconds: Annotated[float, Meta(ge=0)] | None = None
+    over_seconds: Annotated[
+        Annotated[float, Meta(ge=0)] | None, says("Length of the re-entry; none: 1.5 × the time to serve everybody")
+    ] = None
 
 
 class MetadataServiceSpec(_Field, frozen=True, kw_only=True):
-    """The metadata service of one storage fleet, divided into cells. ``nodesPerCell`` is the default for new cells: an
-    existing cell keeps the nodes it was scaled to."""
+    """The metadata service of one storage fleet, divided into cells."""
 
-    cells: Annotated[int, Meta(ge=1, le=64)] = 1
-    nodes_per_cell: Annotated[int, Meta(ge=1, le=32)] = 1
+    cells: Annotated[int, Meta(ge=1, le=CELLS_MAX), says("Number of cells; one is the service of 2015")] = 1
+    nodes_per_cell: Annotated[
+        int, Meta(ge=1, le=NODES_MAX), says("Nodes of a new cell; an existing cell keeps those it was scaled to")
+    ] = 1
     cpu: CellCpu = CellCpu()
-    placement: Placement = "aligned"
-    shuffle_cells: Count = 2
-    partitions: Annotated[int, Meta(ge=1, le=256)] = 16
+    placement: Annotated[Placement, says("Which cells a customer's tables live in")] = "aligned"
+    shuffle_cells: Annotated[Count, says("Cells of one customer where placement is shuffle")] = 2
+    partitions: Annotated[int, Meta(ge=1, le=PARTITIONS_MAX), says("Metadata partitions of a cell")] = 16
     renewal: Renewal = Renewal()
     queue: Queue = Queue()
-    encoding: Literal["json"] = "json"
+    encoding: Annotated[Literal["json"], says("Form of a membership on the wire")] = "json"
     store: Store = Store()
-    paused: bool = False
+    paused: Annotated[bool, says("Refuse renewals in every cell: dependents get worse until the re-entry")] = False
     reentry: Reentry = Reentry()
-    seed: Annotated[int, Meta(ge=0)] = 1
+    seed: Annotated[Seed, says("Fixes sizes, tables and replicas")] = 1
 
 
 class MetadataCellSpec(_Field, frozen=True, kw_only=True):
-    """One cell, a child of its service. ``nodes`` is set at creation and then whoever scales the cell owns it."""
+    """One cell, a child of its service, which writes everything but `nodes`."""
 
-    service: str
-    cell: Annotated[int, Meta(ge=0)]
-    nodes: Annotated[int, Meta(ge=1, le=32)] = 1
-    cpu_per_node: Cpu = "400m"
-    startup_cpu: Cpu = "1"
-    partitions: Annotated[int, Meta(ge=1, le=256)] = 16
-    time_limit_seconds: Positive = 2.0
+    service: Annotated[Name, says("MetadataService that owns the cell")]
+    cell: Annotated[int, Meta(ge=0, le=CELLS_MAX - 1), says("Number of the cell")]
+    nodes: Annotated[int, Meta(ge=1, le=NODES_MAX), says("Nodes wanted; set at creation, then by whoever scales")] = 1
+    cpu_per_node: Annotated[Cpu, says("CPU limit of a node that has joined")] = "400m"
+    startup_cpu: Annotated[Cpu, says("CPU limit of a node until it has joined")] = "1"
+    partitions: Annotated[int, Meta(ge=1, le=PARTITIONS_MAX), says("Metadata partitions of the cell")] = 16
+    time_limit_seconds: Annotated[Positive, says("The service's renewal.timeLimitSeconds")] = 2.0
     queue: Queue = Queue()
-    encoding: Literal["json"] = "json"
+    encoding: Annotated[Literal["json"], says("Form of a membership on the wire")] = "json"
     store: Store = Store()
-    paused: bool = False
+    paused: Annotated[bool, says("Refuse renewals in this cell only")] = False
 
 
 class Population(_Field, frozen=True, kw_only=True):
     """The tables that customers have before the first request: synthetic, and fixed by the service's seed."""
 
-    large_share: Ratio = 0.5
-    mid_share: Ratio = 0.1
-    large_records: Count = 1700
-    large_range: Span = msgspec.field(default_factory=lambda: [0.7, 1.3])
-    mid_range: Span = msgspec.field(default_factory=lambda: [0.05, 0.4])
-    small_range: Span = msgspec.field(default_factory=lambda: [0.025, 0.075])
-    indexes: bool = True
-    customers_per_group: Count = 4
+    large_share: Annotated[Ratio, says("Share of the placement groups with large memberships")] = 0.5
+    mid_share: Annotated[Ratio, says("Share with mid-sized ones; with largeShare at most 1")] = 0.1
+    large_records: Annotated[Count, says("Mean membership of a server in a large group")] = 1700
+    large_range: Annotated[Span, says("Sizes of large memberships: lowest and highest multiple of largeRecords")] = (
+        msgspec.field(default_factory=lambda: [0.7, 1.3])
+    )
+    mid_range: Annotated[Span, says("The same for mid-sized ones")] = msgspec.field(default_factory=lambda: [0.05, 0.4])
+    small_range: Annotated[Span, says("The same for all others")] = msgspec.field(
+        default_factory=lambda: [0.025, 0.075]
+    )
+    indexes: Annotated[bool, says("Tables have secondary indexes; false halves every membership")] = True
+    customers_per_group: Annotated[Count, says("Customers of one placement group")] = 4
 
 
 class Volume(_Field, frozen=True, kw_only=True):
-    """Where a storage pod keeps its servers' SQLite files; ``size`` None: with the pod (a pod that is deleted
-    re-replicates from its peers)."""
+    """Where a storage pod keeps its servers' SQLite files."""
 
-    size: Size | None = None
-    storage_class_name: str | None = None
+    size: Annotated[
+        Size | None, says("Size of a volume; none: files go with the pod, which then re-replicates from its peers")
+    ] = None
+    storage_class_name: Annotated[ClassName | None, says("StorageClass of the volume; none: the cluster's default")] = (
+        None
+    )
 
 
 class StorageFleetSpec(_Field, frozen=True, kw_only=True):
-    """The storage servers that one metadata service serves. ``renewal`` None: the service's."""
+    """The storage servers that one metadata service serves."""
 
-    service: str
-    servers: Annotated[int, Meta(ge=3, le=10000)] = 800
-    servers_per_pod: Annotated[int, Meta(ge=1, le=400)] = 17
-    zones: Annotated[int, Meta(ge=3, le=3)] = 3
-    group_servers: Annotated[int, Meta(ge=3)] = 25
+    service: Annotated[Name, says("MetadataService that serves the fleet")]
+    servers: Annotated[int, Meta(ge=3, le=10000), says("Logical storage servers, whole placement groups")] = 800
+    servers_per_pod: Annotated[int, Meta(ge=1, le=400), says("Logical servers in one pod, at most")] = 17
+    zones: Annotated[int, Meta(ge=3, le=3), says("Zones that hold a replica each")] = 3
+    group_servers: Annotated[int, Meta(ge=3), says("Servers of a placement group")] = 25
     population: Population = Population()
-    renewal: Renewal | None = None
+    renewal: Annotated[Renewal | None, says("When servers renew; none: as the service says")] = None
     storage: Volume = Volume()
-    memory: Size = "128Mi"
+    memory: Annotated[Size, says("Memory limit of a storage pod")] = "128Mi"
 
 
 def cores(quantity: str) -> float:

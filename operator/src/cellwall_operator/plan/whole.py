@@ -1,0 +1,45 @@
+"""The plan for one metadata service, its cells and its fleet: the operator's one decision.
+
+Decides nothing itself, but which parts there are and when to look again. Same input, same plan.
+"""
+
+from __future__ import annotations
+
+from ..actions import Ask, Plan
+from ..objects import Observed
+from . import cell, fleet, publish, service, statuses
+from .fleet import IN_SHARE
+from .view import View, view
+
+# How often processes are asked (cluster contract); while a re-entry waits for its followers, as often as may help.
+HOSTS_S, HOSTS_UNTIL_WELL_S, HOSTS_RESUMING_S, NODES_S = 15.0, 5.0, 1.0, 15.0
+
+
+def plan(observed: Observed, now_s: float) -> Plan:
+    """What is to be done now about everything that was observed. Without a service, or while it is going, nothing is
+    made, and what is there runs on until it is collected."""
+    seen = view(observed)
+    tracks = {}
+    due_s: list[float] = []
+    if seen.service is not None and seen.spec is not None:
+        for one in seen.cells:
+            tracks.update(cell.tracks(seen, one, now_s))
+            due_s += cell.look_again_s(seen, one, now_s)
+        tracks.update(publish.tracks(seen, now_s))
+        tracks.update(service.tracks(seen))
+        tracks.update(fleet.tracks(seen))
+        due_s += publish.look_again_s(seen, now_s)
+    tracks.update(statuses.tracks(seen, now_s))
+    return Plan(
+        tracks={name: tuple(actions) for name, actions in tracks.items() if actions},
+        look_again_s=min(due_s, default=None),
+        ask=_ask(seen) if seen.service is not None and seen.land is not None else None,
+    )
+
+
+def _ask(seen: View) -> Ask:
+    if seen.published.resuming:
+        return Ask(HOSTS_RESUMING_S, NODES_S)
+    assert seen.land is not None
+    well = seen.servers_in >= IN_SHARE * len(seen.land.servers)
+    return Ask(HOSTS_S if well else HOSTS_UNTIL_WELL_S, NODES_S)

@@ -1,0 +1,85 @@
+"""One reconciliation: observe, plan, apply.
+
+Decides nothing: it hands the cache's values to `plan`, the plan to `apply`, and what became of it to the scheduler.
+The only state is how often the same plan was carried out in a row: a plan that is still the same after it was carried
+out is not brought nearer by haste, so it counts as a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from . import actions
+from .actions import Plan
+from .apply import Applier
+from .cache import Cache, Key
+from .errors import CellwallError, Refused
+from .http import Pods
+from .metrics import Metrics
+from .objects import Installation, Observed
+from .scheduler import Look
+
+MakePlan = Callable[[Observed, float], Plan]
+
+
+class Reconciler:
+    def __init__(
+        self, cache: Cache, pods: Pods, applier: Applier, plan: MakePlan, installation: Installation, metrics: Metrics
+    ) -> None:
+        self._cache = cache
+        self._pods = pods
+        self._applier = applier
+        self._plan = plan
+        self._installation = installation
+        self._metrics = metrics
+        self._thread = ThreadPoolExecutor(1, "plan")  # one: plans share caches
+        self._last: dict[Key, bytes] = {}  # the wanted changes of the last plan that changed something
+
+    async def reconcile(self, key: Key) -> Look:
+        started_s = time.perf_counter()
+        observed = self._pods.observed(key, self._cache.observed(key, self._installation))
+        # In a thread: the layout of a large fleet takes seconds, and the lease is renewed meanwhile.
+        plan = await asyncio.get_running_loop().run_in_executor(self._thread, self._plan, observed, time.time())
+        self._pods.ask(key, plan.ask)
+        outcome = await self._applier.carry_out(key, plan)
+        again = bool(outcome.changed) and self._repeats(key, plan)
+        if not outcome.changed:
+            self._last.pop(key, None)
+        failed = bool(outcome.failures) or again
+        await self._tell(key, observed, outcome.failures)
+        told = "failed" if outcome.failures else "repeated" if again else "changed" if outcome.changed else "unchanged"
+        self._metrics.reconciled.labels(told).observe(time.perf_counter() - started_s)
+        return Look(plan.look_again_s, now=bool(outcome.changed or outcome.stale), failed=failed)
+
+    def can_resize(self, yes: bool) -> None:
+        """Whether this cluster resizes pods in place; known once it was asked for its version."""
+        self._installation = msgspec.structs.replace(self._installation, can_resize=yes)
+
+    def forget(self, key: Key) -> None:
+        self._last.pop(key, None)
+        self._pods.forget(key)
+
+    def _repeats(self, key: Key, plan: Plan) -> bool:
+        """Whether this plan asks for the same as the one before, which was carried out."""
+        wanted = msgspec.msgpack.encode([a for a in plan.actions if not isinstance(a, actions.Event)])
+        before, self._last[key] = self._last.get(key), wanted
+        return before == wanted
+
+    async def _tell(self, key: Key, observed: Observed, failures: dict[str, CellwallError]) -> None:
+        """What the API server refuses, somebody must hear of; what it could not do just now comes by itself."""
+        if observed.service is None:
+            return
+        service = observed.service
+        ref = actions.Ref("cellwall.dev/v1alpha1", "MetadataService", service.name, service.uid)
+        events = tuple(
+            actions.Event(ref, "Warning", "NotApplied", f"{track}: {error}")
+            for track, error in failures.items()
+            if isinstance(error, Refused)
+        )
+        if events:
+            await self._applier.carry_out(key, Plan(tracks={"failures": events}))
