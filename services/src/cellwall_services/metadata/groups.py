@@ -188,11 +188,14 @@ class ArriveJob:
         self.records = 0
         self.body = b""
         self._move, self._server, self._page = move, server, page_records
-        told = msgspec.json.decode(body, type=_Told)
+        try:
+            told = msgspec.json.decode(body, type=_Told)
+            self._tables = msgspec.json.decode(told.tables, type=dict[str, TableInfo])
+        except msgspec.DecodeError as error:
+            raise Refused(f"copy of {server}: {error}") from None
         if told.server != server or told.count != len(told.assignments):
             raise Refused(f"copy of {server}: {told.count} records of {told.server}, {len(told.assignments)} came")
         self._told = told
-        self._tables = msgspec.json.decode(told.tables, type=dict[str, TableInfo])
         self._rows: list[bytes] = []
         self._found: tuple[int | None, Copy] | None = None
 
