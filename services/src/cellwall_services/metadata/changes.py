@@ -35,8 +35,9 @@ _decode_slim = msgspec.json.Decoder(_Slim).decode
 
 
 class TableJob:
-    """Write a table's information, then change the lists of the servers named. The answer tells in which epoch each
-    server has the change. A stranger among the servers, or one on the move, is found before anything is written."""
+    """Change the lists of the servers named, and with each write the table's information: it is nowhere without its
+    servers. The answer tells in which epoch each server has the change. A stranger among the servers, or one on the
+    move, is found before anything is written."""
 
     def __init__(self, cell: CellId, change: TableChange) -> None:
         self.records = 0
@@ -44,7 +45,6 @@ class TableJob:
         self._cell = cell
         self._change = change
         self._todo = sorted(change.assignments)
-        self._heads: dict[str, Head] = {}
         self._epochs: dict[str, int] = {}
         self._state: Literal["look", "describe", "list", "write", "count"] = "look"
         self._epoch = 0  # that the write under way brings
@@ -58,10 +58,8 @@ class TableJob:
                 heads = [store.read_head(server) for server in self._todo]
                 return [copies.read_frozen(table), copies.read_info(table), *marks, *heads]
             case "describe":
-                # If all named are still here: a group that has left meanwhile must not leave its tables behind.
-                named = [c for server in self._todo for c in copies.may_change(server)]
-                known = [] if self._todo else [copies.knows(self._change.table.id)]
-                conditions = [copies.not_frozen(self._change.table.id), *known, *named]
+                table = self._change.table.id
+                conditions = [copies.not_frozen(table), copies.knows(table)]
                 return [store.if_so(conditions, [store.write_table(self._change.table)])]
             case "list":
                 server = self._todo[0]
@@ -82,20 +80,18 @@ class TableJob:
                 self._check(frozen, *marks)
                 if not self._todo and not known:  # its servers, and with them the table, may have gone to another cell
                     raise NotFound(f"no table {self._change.table.id} in {self._cell}")
-                self._state = "describe"
+                self._state = "list" if self._todo else "describe"
             case "describe":
-                self._state = "look" if not answers[0] else "list" if self._todo else "count"
+                self._state = "count" if answers[0] else "look"
             case "list":
                 frozen, mark, found, rows = answers
                 server, head = self._todo[0], read_head(self._todo[0], self._cell, found)
                 self._check(frozen, mark)
                 write = self._remove(server, head, rows) if self._change.remove else self._add(server, head, rows)
-                if write:
-                    conditions = [copies.not_frozen(self._change.table.id), *copies.may_change(server)]
-                    self._write = store.if_so([store.has_epoch(server, head.epoch), *conditions], write)
-                    self._state = "write"
-                else:
-                    self._done()
+                conditions = [copies.not_frozen(self._change.table.id), *copies.may_change(server)]
+                conditions.append(store.has_epoch(server, head.epoch))
+                self._write = store.if_so(conditions, [store.write_table(self._change.table), *write])
+                self._state = "write"
             case "write":
                 self._state = "list"  # another change may have come in between: read again
                 if answers[0]:

@@ -4,7 +4,7 @@ Decides names and formats only; which of them to send is `groups`' matter, and w
 
     moves                hash: over (the last move of any group that is over here)
     server:{id}          also: mark, "leaving 7" or "ready 7": it is in move 7, and nothing of it may change
-    frozen               hash: by table id, the move that its servers are in: its information may not change either
+    frozen               hash: by table id, the move that servers of it are in: it may not change either
     arriving:{id}        hash: what has arrived of a server: as server:{id}, with infos (JSON {table id: `TableInfo`})
     arriving-list:{id}   list: its rows
 """
@@ -89,8 +89,8 @@ def read_arrived(server: str) -> Command:
     return ("HMGET", f"arriving:{server}", "tables", "infos")
 
 
-def read_count(server: str) -> Command:
-    return ("HGET", f"server:{server}", "count")
+def read_weight(server: str) -> Command:
+    return ("HMGET", f"server:{server}", "count", "tables")
 
 
 def as_found(over: int | None, server: str, copy: Copy) -> list[Condition]:
@@ -127,8 +127,7 @@ def thaw_tables(tables: Iterable[str]) -> list[Command]:
 
 
 def write_info(table: str, info: bytes) -> Command:
-    """Unless it is here already: another group of the table is, and its information is no older."""
-    return ("SET", f"table:{table}", info, "NX")
+    return ("SET", f"table:{table}", info)
 
 
 def drop_tables(tables: Iterable[str]) -> list[Command]:
@@ -144,7 +143,8 @@ def drop_server(server: str, copy: Copy) -> list[Command]:
 def write_arriving(
     server: str, copy: Copy, infos: bytes, tables: Sequence[str], rows: Sequence[bytes]
 ) -> list[Command]:
-    """A whole copy at once, in place of whatever had arrived."""
+    """A whole copy at once, in place of whatever had arrived. Its tables are frozen from now on: whether they are
+    those of other servers here, too, shall not change."""
     key, rows_key = f"arriving:{server}", f"arriving-list:{server}"
     head = (
         "epoch",
@@ -159,7 +159,8 @@ def write_arriving(
     written: list[Command] = [("DEL", key, rows_key)]
     for first in range(0, len(rows), ROWS_PER_COMMAND):
         written.append(("RPUSH", rows_key, *rows[first : first + ROWS_PER_COMMAND]))
-    return [*written, ("HSET", key, *head, "infos", infos, "mark", mark_of(copy.phase, copy.move))]
+    written.append(("HSET", key, *head, "infos", infos, "mark", mark_of(copy.phase, copy.move)))
+    return [*written, *freeze_tables(tables, copy.move)]
 
 
 def bring_in(server: str, count: int, partition: int, move: int) -> list[Command]:

@@ -51,7 +51,7 @@ class StepJob:
 
     def _begin(self) -> None:
         self._state = "look"
-        self._names: dict[ServerId, list[str]] = {}
+        self._tables: set[str] = set()  # of the group
         self._infos: dict[str, bytes] = {}
         self._others: list[tuple[int, ServerId]] = []  # in which slice
         self._used: set[str] = set()  # tables that others here mention
@@ -66,15 +66,13 @@ class StepJob:
             case "look":
                 wanted = [copies.READ_OVER, *(c for server in servers for c in copies.read_copy(server))]
                 if not self._written:
-                    wanted += [
-                        copies.read_arrived(s) if self._verb == "fetch" else copies.read_names(s) for s in servers
-                    ]
+                    wanted += [copies.read_names(server) for server in servers]
+                    wanted += [copies.read_arrived(server) for server in servers]
                 return wanted
             case "slices":
                 return [store.read_slice(partition) for partition in range(self._slices)]
             case "others":
-                read = copies.read_count if self._verb == "fetch" else copies.read_names
-                return [read(server) for _, server in self._others[-SERVERS_PER_TURN:]]
+                return [copies.read_weight(server) for _, server in self._others[-SERVERS_PER_TURN:]]
             case "write":
                 return [self._write]
 
@@ -88,12 +86,10 @@ class StepJob:
                     self._others += [(partition, s) for s in map(bytes.decode, names) if s not in mine]
                 self._state = "others"
             case "others":
-                for (partition, _), answer in zip(self._others[-SERVERS_PER_TURN:], answers, strict=True):
-                    if self._verb == "fetch":
-                        self._load[partition] += int(answer or 0)
-                        self._count[partition] += 1
-                    else:
-                        self._used.update(_decode_names(answer or b"[]"))
+                for (partition, _), (count, names) in zip(self._others[-SERVERS_PER_TURN:], answers, strict=True):
+                    self._load[partition] += int(count or 0)
+                    self._count[partition] += 1
+                    self._used.update(_decode_names(names or b"[]"))
                 del self._others[-SERVERS_PER_TURN:]
                 if not self._others:
                     self._prepare()
@@ -109,9 +105,9 @@ class StepJob:
             self.body = _encode(self._holding)
             return True
         self._phase = allowed(self._holding, self._verb, self._request.move)
-        for server, answer in zip(servers, answers[1 + 2 * len(servers) :], strict=True):
-            names, infos = answer if self._verb == "fetch" else (answer, None)
-            self._names[server] = _decode_names(names or b"[]")
+        here, arrived = answers[1 + 2 * len(servers) : 1 + 3 * len(servers)], answers[1 + 3 * len(servers) :]
+        for names, (more, infos) in zip(here, arrived, strict=True):
+            self._tables |= {*_decode_names(names or b"[]"), *_decode_names(more or b"[]")}
             self._infos |= {table: bytes(raw) for table, raw in _decode_infos(infos or b"{}").items()}
         if self._holding.phase == self._phase and self._verb not in ENDS:
             self._written = True  # taken before
@@ -130,17 +126,17 @@ class StepJob:
             match self._verb:
                 case "freeze":
                     commands += [copies.write_mark(server, "leaving", move) for server in held]
-                    commands += copies.freeze_tables(self._tables(), move)
+                    commands += copies.freeze_tables(self._tables, move)
                 case "unfreeze" | "settle":
                     commands += [copies.drop_mark(server) for server in held]
-                    commands += copies.thaw_tables(self._tables())
+                    commands += copies.thaw_tables(self._tables)
                     commands += [store.NEXT_VERSION] if self._verb == "settle" else []
                 case "drop" | "forget":
                     if self._verb == "drop" and not may_drop(self._holding, self._request.held):
                         raise Conflict(f"drop of move {move}: the target does not hold the same lists")
                     commands += [c for server, copy in held.items() for c in copies.drop_server(server, copy)]
-                    commands += copies.thaw_tables(self._tables())
-                    commands += copies.drop_tables(self._tables() - self._used)
+                    commands += copies.thaw_tables(self._tables)
+                    commands += copies.drop_tables(self._tables - self._used)
                     commands += [copies.NEXT_SLICES, store.NEXT_VERSION]
                 case "fetch":
                     commands += self._bring_in()
@@ -161,13 +157,10 @@ class StepJob:
         slices = lightest_slices(self._load, self._count, [(server, copy.count) for server, copy in held.items()])
         return [
             *(c for server, copy in held.items() for c in copies.bring_in(server, copy.count, slices[server], move)),
-            *(copies.write_info(table, info) for table, info in self._infos.items()),
-            *copies.freeze_tables(self._tables(), move),
+            # Of a table that others here mention, the information is here and no older.
+            *(copies.write_info(table, info) for table, info in self._infos.items() if table not in self._used),
             copies.NEXT_SLICES,
         ]
-
-    def _tables(self) -> set[str]:
-        return {table for names in self._names.values() for table in names}
 
 
 class _Told(msgspec.Struct):
@@ -206,7 +199,7 @@ class ArriveJob:
             return [copies.READ_OVER, *copies.read_copy(self._server)]
         copy = Copy("arriving", self._move, self._told.epoch, self._told.confirmed, self._told.count)
         over, there = self._found
-        # What an older move left behind gives way.
+        # What an older move left behind makes room.
         clear = [] if there.phase == "absent" else copies.drop_server(self._server, there)
         arrive = copies.write_arriving(self._server, copy, bytes(self._told.tables), list(self._tables), self._rows)
         return [store.if_so(copies.as_found(over, self._server, there), [*clear, *arrive])]
