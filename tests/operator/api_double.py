@@ -18,7 +18,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from cellwall_operator.api import EVENTS, KINDS, Kind
+from cellwall_operator.api import CRDS, EVENTS, KINDS, Kind
+from cellwall_operator.crds.definitions import FINGERPRINT, fingerprint
+from cellwall_operator.crds.definitions import KINDS as DEFINED
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 MERGE_KEYS = ("type", "name")  # of the lists that a strategic merge joins
@@ -40,6 +42,9 @@ class ApiDouble:
         self.hang = asyncio.Event()  # set: answers; cleared: nothing is answered
         self.hang.set()
         self.url = ""
+        self.definitions = {
+            kind.name: {"metadata": {"annotations": {FINGERPRINT: fingerprint(kind)}}} for kind in DEFINED
+        }
         self._applied: dict[str, Any] = {}
         self._versions = itertools.count(100)
         self._uids = itertools.count(1)
@@ -112,7 +117,7 @@ class ApiDouble:
         if status := self.fail(request):
             return _status(status, f"told to fail with {status}")
         path = request.path
-        if found := _discovery(path):
+        if found := _discovery(path) or self.definitions.get(path.rpartition("/")[2]):
             return web.json_response(found)
         collections = {k.plural for k in KINDS.values()}
         if path.rpartition("/")[2] in collections:
@@ -301,8 +306,7 @@ def _without(live: Any, before: Any, now: Any) -> Any:
 
 def _discovery(path: str) -> dict[str, Any] | None:
     groups: dict[str, list[Kind]] = {}
-    crds = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
-    for kind in (*KINDS.values(), Kind("v1", "Namespace", "namespaces"), crds):
+    for kind in (*KINDS.values(), Kind("v1", "Namespace", "namespaces"), CRDS):
         groups.setdefault(kind.api_version, []).append(kind)
     if path == "/version":
         return {"major": "1", "minor": "34+"}

@@ -65,7 +65,9 @@ class Cluster:
         self.statistics: dict[str, Statistics] = {}
         self.joins: dict[str, Joins] = {}
         self.overloaded: set[str] = set()  # cells where attempts to join time out
-        self.stopped: set[str] = set()  # pods, by prefix, that never become ready
+        self.stopped: set[str] = set()  # pods, by prefix, that do not start
+        self.backwards = False  # tracks are carried out side by side: the last one may be the first
+        self.refused: dict[str, str] = {}
         self.versions = 0
         self.changes = 0  # by controllers
         self.writes: list[Action] = []
@@ -148,6 +150,7 @@ class Cluster:
             joins=dict(self.joins),
             statistics=dict(self.statistics),
             hosts=dict(self.hosts),
+            refused=self.refused,
         )
 
     def plan(self) -> Plan:
@@ -308,8 +311,9 @@ class Cluster:
         ready = {"type": "Ready", "status": "True" if gates <= met else "False"}
         self.changes += ready not in status["conditions"]
         status["conditions"] = [*conditions, ready]
-        if meta["labels"][names.COMPONENT] == "storage":
-            settings = self.objects["ConfigMap", names.hosts(meta["labels"][names.FLEET])]["data"]
+        config_map = self.objects.get(("ConfigMap", names.hosts(meta["labels"].get(names.FLEET, ""))))
+        if meta["labels"][names.COMPONENT] == "storage" and config_map is not None:
+            settings = config_map["data"]
             servers = msgspec.json.decode(settings[f"{meta['name']}.json"])["servers"]
             version = 0 if self.map is None else self.map.version
             self.hosts[meta["name"]] = Host(version, len(servers), len(servers))
@@ -328,8 +332,10 @@ class Cluster:
             before = self.changes
             self.settle()
             made = self.plan()
-            for action in made.actions:
-                self.do(action)
+            tracks = list(made.tracks.values())
+            for track in reversed(tracks) if self.backwards else tracks:
+                for action in track:
+                    self.do(action)
             if not made.actions and made.look_again_s is None and self.changes == before:
                 return number
             if not made.actions:
@@ -341,7 +347,9 @@ class Cluster:
     @property
     def map(self) -> CellMap | None:
         body = self.objects.get(("ConfigMap", "world-map"))
-        return None if body is None else msgspec.json.decode(body["data"]["map.json"], type=CellMap)
+        if body is None or body["data"]["map.json"] == "{":  # spoilt by a foreign hand
+            return None
+        return msgspec.json.decode(body["data"]["map.json"], type=CellMap)
 
     @property
     def let_in(self) -> bool:

@@ -77,7 +77,7 @@ def test_a_namesake_is_another_object() -> None:
     seen = Seen()
     seen.cache.put(body("Pod", "w-a-0", 9, uid="old", status={"podIP": "10.0.0.1"}))
     seen.cache.put(body("Pod", "w-a-0", 11, uid="new", status={"podIP": "10.0.0.2"}))
-    seen.cache.drop("Pod", "n", "w-a-0", "old")  # told late
+    seen.cache.drop("Pod", "n", "w-a-0", "old", 10)  # told late
     assert [p.uid for p in seen.world().pods] == ["new"]
 
 
@@ -85,9 +85,19 @@ def test_what_has_gone_does_not_come_back_from_an_older_list() -> None:
     seen = Seen()
     pod = body("Pod", "p", 5)
     seen.cache.put(pod)
-    seen.cache.drop("Pod", "n", "p", "uid-p")
+    seen.cache.drop("Pod", "n", "p", "uid-p", 6)
     assert not seen.cache.put(pod)
     assert seen.world().pods == ()
+
+
+def test_what_lost_its_label_comes_back_with_it() -> None:
+    """A watch by label tells of the loss as of a deletion; applying the label again brings back the same object."""
+    seen = Seen()
+    seen.cache.put(body("ConfigMap", "m", 5))
+    seen.cache.drop("ConfigMap", "n", "m", "uid-m", 6)
+    assert seen.world().children == {}
+    assert seen.cache.put(body("ConfigMap", "m", 7))
+    assert seen.world().children
 
 
 def test_an_object_may_move_to_another_service() -> None:
@@ -125,7 +135,7 @@ def test_whatever_is_missed_a_list_makes_it_whole(seed: int) -> None:
         version += 1
         if name in truth and rng.random() < 0.4:
             gone = truth.pop(name)
-            event = ("DELETED", gone)
+            event = ("DELETED", {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(version)}})
         else:
             if name not in truth:
                 uids += 1
@@ -156,6 +166,6 @@ def test_whatever_is_missed_a_list_makes_it_whole(seed: int) -> None:
 def _hear(cache: Cache, kind: str, body: dict[str, Any]) -> None:
     meta = body["metadata"]
     if kind == "DELETED":
-        cache.drop("Pod", "n", meta["name"], meta["uid"])
+        cache.drop("Pod", "n", meta["name"], meta["uid"], int(meta["resourceVersion"]))
     else:
         cache.put(body)

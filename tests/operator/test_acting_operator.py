@@ -227,6 +227,18 @@ async def test_missing_definitions_are_waited_for(
             await until(settled(double))
 
 
+async def test_definitions_of_another_version_are_found_out(double: ApiDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "SWEEP_S", 0.1)
+    planner = Planner()
+    async with operating(double, planner):
+        await until(settled(double))
+        assert planner.saw[-1].installation.definitions == "" and planner.saw[-1].installation.can_resize
+        double.definitions["metadatacells.cellwall.dev"] = {"metadata": {}}
+        await until(lambda: planner.saw[-1].installation.definitions == "metadatacells.cellwall.dev")
+        double.fail = lambda request: 403 if "customresourcedefinitions" in request.path else 0
+        await until(lambda: planner.saw[-1].installation.definitions == "")
+
+
 async def test_only_the_namespaces_asked_for_are_watched(double: ApiDouble) -> None:
     double.seed(SERVICES, "other", "v", spec={"cells": 1})
     planner = Planner()
@@ -245,7 +257,14 @@ async def test_it_shows_its_figures_and_whether_it_lives(double: ApiDouble, unus
             assert response.status == 200
         async with http.get(f"{base}/metrics") as response:
             page = await response.text()
-        for name in ("reconcile_seconds_count", "api_writes_total", "leader 1.0", "oldest_change_seconds"):
+        for name in (
+            'reconcile_seconds_count{outcome="changed"}',
+            'api_writes_total{resource="configmaps",verb="patch"} 2.0',
+            "leader 1.0",
+            "services 1.0",
+            'cached_objects{kind="ConfigMap"} 2.0',
+            "oldest_change_seconds 0.0",
+        ):
             assert f"cellwall_operator_{name}" in page
         async with http.get(f"{base}/healthz") as response:
             assert response.status == 200

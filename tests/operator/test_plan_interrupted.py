@@ -7,11 +7,13 @@ two zones never restart together.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cellwall_operator import names
 from cellwall_operator.objects import Installation
 
 from .fake_cluster import Cluster
@@ -35,7 +37,8 @@ CHILDREN = [
 
 deeds = st.one_of(
     st.tuples(st.just("plan"), st.lists(st.integers(0, 6), min_size=1, max_size=6)),  # how far each track gets
-    st.tuples(st.just("plan"), st.just([99])),
+    st.tuples(st.just("round"), st.just([99, 98])),
+    st.tuples(st.just("round"), st.just([98, 99])),
     st.tuples(st.just("settle"), st.none()),
     st.tuples(st.just("wait"), st.sampled_from([0.5, 3.0, 11.0, 130.0])),
     st.tuples(st.just("pause"), st.sampled_from([("world", True), ("world", False)])),
@@ -47,16 +50,37 @@ deeds = st.one_of(
     st.tuples(st.just("overload"), st.sampled_from([set(), {"world-cell-0"}, {"world-cell-0", "world-cell-1"}])),
     st.tuples(st.just("upgrade"), st.sampled_from(["cellwall/services:1", "cellwall/services:2"])),
     st.tuples(st.just("renew"), st.sampled_from([10.0, 20.0])),
+    st.tuples(st.just("stop"), st.sampled_from([set(), {"world-a-"}, {"world-cell-0-node-"}, {"world-cell-1-store"}])),
+    st.tuples(st.just("edit"), st.sampled_from(["replicas", "map", "door"])),
     st.tuples(st.just("forget"), st.none()),
+)
+
+
+WHOLE = ("round", [99, 98])
+# What takes several deeds in a row, and chance alone would seldom put together.
+phrases = st.one_of(
+    deeds.map(lambda deed: [deed]),
+    st.sampled_from(
+        [
+            [("kill", "world-cell-0-node-"), ("settle", None)],
+            [("pause", ("world", True)), WHOLE, ("pause", ("world", False)), ("plan", [99])],
+            [("pause", ("world-cell-1", True)), WHOLE, ("pause", ("world-cell-1", False)), ("plan", [99])],
+            [("kill", "world-"), ("settle", None), WHOLE],
+        ]
+    ),
 )
 
 
 def carry_out(cluster: Cluster, deed: str, value: Any) -> None:
     match deed:
-        case "plan":
-            for number, track in enumerate(cluster.plan().tracks.values()):
+        case "plan" | "round":
+            tracks = list(cluster.plan().tracks.values())
+            # Tracks are carried out side by side: in any order, as far as safety goes.
+            for number, track in enumerate(tracks if value[0] % 2 else reversed(tracks)):
                 for action in track[: value[number % len(value)]]:
                     cluster.do(action)
+            if deed == "round":
+                cluster.settle()
         case "settle":
             cluster.settle()
         case "wait":
@@ -86,21 +110,41 @@ def carry_out(cluster: Cluster, deed: str, value: Any) -> None:
             cluster.overloaded = value
         case "upgrade":
             cluster.installation = Installation(value)
+        case "stop":
+            cluster.stopped = value
+        case "edit":
+            edit(cluster, value)
         case "forget":  # another operator begins
             cluster.joins.clear()
             cluster.hosts.clear()
             cluster.statistics.clear()
 
 
+def edit(cluster: Cluster, what: str) -> None:
+    """A foreign hand."""
+    deployment = cluster.objects.get(("Deployment", "world-cell-0-node"))
+    door = cluster.objects.get(("Service", "world-cell-0-renewal"))
+    config_map = cluster.objects.get(("ConfigMap", "world-map"))
+    if what == "replicas" and deployment is not None:
+        deployment["spec"]["replicas"] = 0
+    elif what == "map" and config_map is not None:
+        config_map["data"]["map.json"] = "{"
+    elif what == "door" and door is not None:
+        door["spec"]["selector"] = {names.PAUSED: "true"}
+
+
 @settings(max_examples=EXAMPLES)
-@given(st.booleans(), st.lists(deeds, max_size=30))
-def test_it_is_safe_at_every_step_and_comes_to_rest(started: bool, story: list[tuple[str, Any]]) -> None:
+@given(st.booleans(), st.booleans(), st.lists(phrases, max_size=20))
+def test_it_is_safe_at_every_step_and_comes_to_rest(
+    started: bool, backwards: bool, story: list[list[tuple[str, Any]]]
+) -> None:
     cluster = Cluster({"cells": 2}, SMALL)
+    cluster.backwards = backwards
     if started:
         cluster.rest()
-    for deed, value in story:
+    for deed, value in itertools.chain(*story):
         carry_out(cluster, deed, value)
-    cluster.overloaded = set()
+    cluster.overloaded = cluster.stopped = set()
     cluster.rest()
     before = len(cluster.writes)
     cluster.wait(3600)

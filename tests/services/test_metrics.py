@@ -17,6 +17,7 @@ from cellwall.admission import Admission
 from cellwall.spec import MetadataPolicy, WorldSpec
 from cellwall_lab.backends.live import Live
 from cellwall_lab.backends.metrics import Metrics as WorldMetrics
+from cellwall_operator.metrics import Metrics as OperatorMetrics
 from cellwall_services.frontend.metrics import Metrics as FrontendMetrics
 from cellwall_services.metadata.metrics import Metrics as MetadataMetrics
 from cellwall_services.storage.metrics import Metrics as StorageMetrics
@@ -119,6 +120,7 @@ REGISTRIES = {
     "storage host": lambda: storage_metrics().registry,
     "front end": lambda: FrontendMetrics().registry,
     "world server": lambda: world_metrics().registry,
+    "operator": lambda: OperatorMetrics(lambda: 0.0, lambda: True).registry,
 }
 
 
@@ -144,7 +146,7 @@ def test_names_keep_the_rules() -> None:
             assert row.name.startswith("process_" if process == "all" else "cellwall_"), row.name
             assert (row.type == "counter") == row.name.endswith("_total"), row.name
             base = row.name.removesuffix("_total").removesuffix("_max")
-            assert base.endswith(UNITS) or re.search(r"s(_available|_cut|_out)?$|_abandoned$", base), row.name
+            assert base.endswith(UNITS) or re.search(r"s(_available|_cut|_out)?$|_(abandoned|leader)$", base), row.name
             assert row.labels == tuple(dict.fromkeys(row.labels)), row.name
 
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import sys
 import time
+from functools import partial
 from random import Random
 
 import aiohttp
@@ -18,7 +19,7 @@ import uvloop
 from aiohttp import web
 
 from . import handlers, http, listing
-from .api import LEASES, Api, Configuration, Object, configured
+from .api import CHILDREN, LEASES, OWN, Api, Configuration, Object, configured
 from .apply import Applier
 from .cache import Cache, Key
 from .errors import CellwallError, Refused
@@ -31,8 +32,7 @@ from .reconciler import MakePlan, Reconciler
 from .scheduler import Scheduler
 from .settings import Settings, parse
 
-RESIZE_SINCE = (1, 33)  # pods/resize is on by default from then (KEP-1287)
-TRY_AGAIN_S = 5.0  # a cluster that cannot be reached yet, or lacks the CRDs
+TRY_AGAIN_S = 2.0  # a cluster that cannot be reached yet, or lacks the CRDs
 
 log = logging.getLogger("cellwall_operator")
 
@@ -82,6 +82,9 @@ class Operator:
         )
         leases = Leases(self.api, settings.lease_namespace, settings.lease_name)
         self.elector = Elector(leases, settings.identity, monotonic)
+        self.metrics.services.set_function(lambda: len(self.scheduler))
+        for kind in (*OWN, *CHILDREN):
+            self.metrics.objects.labels(kind.kind).set_function(partial(self.cache.count, kind.kind))
         self.listed = False
         self.stop = asyncio.Event()
 
@@ -100,10 +103,16 @@ class Operator:
         """Until a signal, or until something cannot go on."""
         runner = web.AppRunner(self.metrics.app(lambda: self.listed), access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, self.settings.host, self.settings.metrics_port).start()
+        host, port = self.settings.host, self.settings.metrics_port
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise Refused(f"--host, --metrics-port: {host}:{port} cannot be bound ({error.strerror})") from None
         try:
             async with self.api:
-                await self._first_list()
+                await self._until_seen()
+                self.listed = True
+                log.info("watching %s", ", ".join(self.settings.namespaces) or "all namespaces")
                 acting = asyncio.create_task(self._act(), name="acting")
                 acting.add_done_callback(lambda _: self.stop.set())
 
@@ -127,7 +136,7 @@ class Operator:
 
     async def _lead(self) -> None:
         """What only one of several does at a time. First it sees what the one before it did."""
-        await listing.fill(self.cache, self.api, self.settings.namespaces)
+        await self._until_seen()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.scheduler.run())
             group.create_task(self._sweep())
@@ -136,7 +145,7 @@ class Operator:
         while True:
             await asyncio.sleep(listing.SWEEP_S)
             try:
-                missed = await listing.fill(self.cache, self.api, self.settings.namespaces)
+                missed = await self._look()
             except CellwallError as error:
                 log.warning("list: %s", error)
                 continue
@@ -144,19 +153,22 @@ class Operator:
                 self.metrics.missed.inc(missed)
                 log.warning("list: %d objects had changed or gone unseen by the watch", missed)
 
-    async def _first_list(self) -> None:
+    async def _until_seen(self) -> None:
         """The cluster is there, knows our resources and lets us read; wait until that is so."""
         while True:
             try:
-                version = await self.api.version()
-                self.reconciler.can_resize(version >= RESIZE_SINCE)
-                await listing.fill(self.cache, self.api, self.settings.namespaces)
-                break
+                await self._look()
+                return
             except CellwallError as error:
-                log.error("cannot start yet: %s", error)
+                log.error("cannot act yet: %s", error)
                 await asyncio.sleep(TRY_AGAIN_S)
-        self.listed = True
-        log.info("Kubernetes %d.%d, %d services", *version, len(self.cache.keys()))
+
+    async def _look(self) -> int:
+        """See all there is; how many objects differed from what was known."""
+        self.reconciler.found(
+            can_resize=await listing.can_resize(self.api), definitions=await listing.other_definitions(self.api)
+        )
+        return await listing.fill(self.cache, self.api, self.settings.namespaces)
 
 
 async def run(settings: Settings) -> None:
@@ -170,6 +182,7 @@ def main() -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)  # it warns of what is then raised
     try:
         uvloop.run(run(settings))
     except CellwallError as error:

@@ -31,9 +31,7 @@ APPLIER, CREATOR = (
     f"{names.OPERATOR}-create",
 )  # what is applied is ours for good, what is created is not
 PAGE_OBJECTS = 500  # kubectl's own page: bounds a list's memory
-TIMEOUT = aiohttp.ClientTimeout(
-    total=15, connect=5
-)  # research 03 §1.3: 10-30 s; the client's own 300 s stalls a service
+TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)  # research 03 §1.3; the client's own 300 s would stall a service
 
 MERGE, STRATEGIC, APPLY = (
     "application/merge-patch+json",
@@ -73,6 +71,7 @@ BUDGETS = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 CHILDREN = (STATEFULSETS, DEPLOYMENTS, SVCS, CONFIGMAPS, PODS, JOBS, BUDGETS)
 LEASES = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENTS = Kind("events.k8s.io/v1", "Event", "events")
+CRDS = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions")
 KINDS = {(kind.api_version, kind.kind): kind for kind in (*OWN, *CHILDREN, LEASES, EVENTS)}
 
 
@@ -141,7 +140,7 @@ class Api:
         told = await self._ask("GET", "/version")
         return int(told["major"]), int("".join(itertools.takewhile(str.isdigit, told["minor"])))  # "34+" on some
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object:
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object:
         return await self._ask("GET", kind.path(namespace, name))
 
     async def list(

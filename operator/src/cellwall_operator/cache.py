@@ -74,7 +74,7 @@ class Cache:
         self._changed = changed
         self._worlds: dict[Key, World] = {}
         self._entries: dict[Name, Entry] = {}
-        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()  # uid to the version at which it was seen to go
         self._as_of: dict[tuple[str, str], int] = {}  # kind and namespace ("" all) to the version of the last list
 
     # ------------------------------------------------------------ what is known
@@ -109,11 +109,11 @@ class Cache:
     def put(self, body: Body) -> bool:
         """An object as it was seen, by a watch, in a list or in the answer to a write; False: nothing new in it."""
         meta, kind = body["metadata"], body["kind"]
-        name, uid, version = (kind, meta.get("namespace", ""), meta["name"]), meta.get("uid", ""), _version(body)
-        if uid in self._gone:
+        name, uid, version = (kind, meta.get("namespace", ""), meta["name"]), meta.get("uid", ""), version_of(body)
+        if version <= self._gone.get(uid, -1):
             return False
         before = self._entries.get(name)
-        if before is not None and before.uid == uid and before.version >= version:
+        if before is not None and before.version >= version:
             return False
         if before is None and version <= max(self._as_of.get((kind, where), 0) for where in ("", name[1])):
             return False  # a later list did not have it: it went unseen
@@ -127,10 +127,10 @@ class Cache:
             self._changed(key)
         return changed
 
-    def drop(self, kind: str, namespace: str, name: str, uid: str) -> None:
-        """The object of that uid has gone; a namesake made since is another."""
+    def drop(self, kind: str, namespace: str, name: str, uid: str, version: int) -> None:
+        """The object of that uid has gone, or lost its label, as of ``version``; a namesake made since is another."""
         if uid:
-            self._gone[uid] = None
+            self._gone[uid] = version
             while len(self._gone) > GONE_MAX:
                 self._gone.popitem(last=False)
         entry = self._entries.get((kind, namespace, name))
@@ -149,7 +149,7 @@ class Cache:
             if entry.version <= version and seen.get(name) != entry.uid
         ]
         for name, entry in lost:
-            self.drop(*name, entry.uid)
+            self.drop(*name, entry.uid, version)
         return len(lost)
 
     # ------------------------------------------------------------ inside
@@ -204,7 +204,7 @@ def key_of(body: Body) -> Key | None:
     return (namespace, service) if service else None
 
 
-def _version(body: Body) -> int:
+def version_of(body: Body) -> int:
     """Versions of one kind are comparable numbers on every API server there is (KEP-5504 says so at last)."""
     text = body["metadata"].get("resourceVersion", "")
     return int(text) if text.isdecimal() else 0

@@ -38,22 +38,22 @@ class Trouble(msgspec.Struct, frozen=True):
     stalled: bool = False
 
 
-def kstatus(settled: bool, doing: str, troubles: Sequence[Trouble], working: bool, well: str) -> list[Finding]:
-    """Ready, Reconciling, Stalled and Degraded. ``settled``: all is as asked for, otherwise ``doing`` is under way;
-    ``working``: what was asked for does its work."""
+def kstatus(
+    ready: bool, well: str, settled: bool, doing: str, troubles: Sequence[Trouble], reason: str = "Progressing"
+) -> list[Finding]:
+    """Ready, Reconciling, Stalled and Degraded. ``settled``: all is as asked for; otherwise ``doing`` is under way.
+    What is ready says ``well``; what is neither ready nor in trouble says ``doing``, for that ``reason``."""
     stalled = [trouble for trouble in troubles if trouble.stalled]
     lesser = [trouble for trouble in troubles if not trouble.stalled]
-    first = [*stalled, *lesser]
-    ready = settled and working and not stalled
-    if ready:
-        why, message = "Ready", well
-    elif first:
-        why, message = first[0].reason, first[0].message
-    else:
-        why, message = "Reconciling", doing
+    ready = ready and not stalled
+    why = ("Ready", well) if ready else (reason, doing)
+    if not ready and troubles:
+        first = (stalled or lesser)[0]
+        why = first.reason, first.message
+    working = not settled and not stalled
     return [
-        Finding(READY, ready, why, message),
-        Finding(RECONCILING, *((True, "Progressing", doing) if not settled and not stalled else (False, "Settled"))),
+        Finding(READY, ready, *why),
+        Finding(RECONCILING, working, "Progressing" if working else "Settled", doing if working else ""),
         _summed(STALLED, stalled, "NotStalled"),
         _summed(DEGRADED, lesser, "NotDegraded"),
     ]

@@ -16,7 +16,7 @@ import aiohttp
 import kopf
 
 from .api import CHILDREN, OWN, PAGE_OBJECTS
-from .cache import Cache
+from .cache import Cache, version_of
 from .listing import SELECTOR
 
 PREFIX = "operator.cellwall.dev"  # kopf's own default is a name that other operators use too; nothing is written
@@ -67,7 +67,7 @@ def registry(
         body: Any = event["object"]
         if event["type"] == "DELETED":
             meta = body["metadata"]
-            cache.drop(body["kind"], meta["namespace"], meta["name"], meta["uid"])
+            cache.drop(body["kind"], meta["namespace"], meta["name"], meta["uid"], version_of(body))
         else:
             cache.put(body)
 

@@ -242,7 +242,7 @@ class Pods:
     async def _attempt(self, action: actions.Join) -> _Joined:
         wanted = {"source": action.source, "partitions": list(action.partitions), "deadline_s": action.deadline_s}
         timeout_s = len(action.partitions) * action.deadline_s + JOIN_SLACK_S
-        url = f"http://{action.address}:{names.ADMIN_PORT}/join"
+        url = f"http://{_host_text(action.address)}:{names.ADMIN_PORT}/join"
         try:
             return _joined.decode(await self._call("join", "POST", url, timeout_s, data=msgspec.json.encode(wanted)))
         except (Refused, Unavailable, msgspec.MsgspecError) as error:

@@ -224,11 +224,13 @@ class Joins(msgspec.Struct, frozen=True):
 
 
 class Installation(msgspec.Struct, frozen=True):
-    """What holds for the whole cluster: ``can_resize``: pods can be resized in place (server 1.33 or newer)."""
+    """What holds for the whole cluster: ``can_resize``: pods can be resized in place (server 1.33 or newer).
+    ``definitions``: those of the cluster that are not this operator's ("" all are, as far as it may read them)."""
 
     services_image: str
     pull_policy: str = "IfNotPresent"
     can_resize: bool = True
+    definitions: str = ""
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -246,6 +248,7 @@ class Observed(msgspec.Struct, frozen=True):
     joins: Mapping[str, Joins] = {}  # by the MetadataCell's name
     statistics: Mapping[str, Statistics] = {}  # by the MetadataCell's name
     hosts: Mapping[str, Host] = {}  # by pod
+    refused: Mapping[str, str] = {}  # by track: what the API server would not have of the last plan
 
 
 def seconds(timestamp: str | None) -> float:

@@ -38,15 +38,18 @@ class Reconciler:
         self._installation = installation
         self._metrics = metrics
         self._thread = ThreadPoolExecutor(1, "plan")  # one: plans share caches
+        self._refused: dict[Key, dict[str, str]] = {}  # of the last plan, by track: the next one tells it in conditions
         self._last: dict[Key, bytes] = {}  # the wanted changes of the last plan that changed something
 
     async def reconcile(self, key: Key) -> Look:
         started_s = time.perf_counter()
         observed = self._pods.observed(key, self._cache.observed(key, self._installation))
+        observed = msgspec.structs.replace(observed, refused=self._refused.get(key, {}))
         # In a thread: the layout of a large fleet takes seconds, and the lease is renewed meanwhile.
         plan = await asyncio.get_running_loop().run_in_executor(self._thread, self._plan, observed, time.time())
         self._pods.ask(key, plan.ask)
         outcome = await self._applier.carry_out(key, plan)
+        self._refused[key] = {t: str(error) for t, error in outcome.failures.items() if isinstance(error, Refused)}
         again = bool(outcome.changed) and self._repeats(key, plan)
         if not outcome.changed:
             self._last.pop(key, None)
@@ -56,12 +59,13 @@ class Reconciler:
         self._metrics.reconciled.labels(told).observe(time.perf_counter() - started_s)
         return Look(plan.look_again_s, now=bool(outcome.changed or outcome.stale), failed=failed)
 
-    def can_resize(self, yes: bool) -> None:
-        """Whether this cluster resizes pods in place; known once it was asked for its version."""
-        self._installation = msgspec.structs.replace(self._installation, can_resize=yes)
+    def found(self, *, can_resize: bool, definitions: str) -> None:
+        """What the cluster was found to be; the next plans go by it."""
+        self._installation = msgspec.structs.replace(self._installation, can_resize=can_resize, definitions=definitions)
 
     def forget(self, key: Key) -> None:
         self._last.pop(key, None)
+        self._refused.pop(key, None)
         self._pods.forget(key)
 
     def _repeats(self, key: Key, plan: Plan) -> bool:

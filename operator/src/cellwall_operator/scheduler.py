@@ -17,7 +17,9 @@ import msgspec
 from .cache import Key
 
 COALESCE_S = 0.2  # changes come in bursts: a Deployment's creation is five events within 100 ms
-ATTEMPT_MAX_S = 120.0  # above every time-out of the calls in it; a reconciliation that hangs longer is ended
+ATTEMPT_MAX_S = (
+    80.0  # above all time-outs of the calls in it, below metrics.STUCK_S: what comes meanwhile waits so long
+)
 BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 60.0
 FAILED_GAP_S = 2.0  # a key that fails is looked at no more often, whatever changes: its own writes may be the change
 RESYNC_JITTER = 0.25  # of the resync: services that were created together are not looked at together for ever

@@ -104,16 +104,17 @@ def address(pod: Pod) -> str:
 
 
 def resizing(view: View, one: CellView) -> list[Action]:
-    """Nodes that have joined give up the allowance for starting, and follow every change of ``cpuPerNode``."""
+    """Nodes that have joined give up the allowance for starting, and follow every change of ``cpuPerNode``. One whose
+    container starts again gets the allowance again."""
     assert one.spec is not None
     if not view.installation.can_resize:
         return []
-    limit = common.cpu(one.spec.cpu_per_node)
-    return [
-        Resize(pod.name, pod.uid, pod.container, limit, common.cpu_request(limit))
-        for pod in one.pods
-        if pod.joined and pod.cpu_limit and cores(pod.cpu_limit) != cores(limit)
-    ]
+    out: list[Action] = []
+    for pod in one.pods:
+        limit = common.cpu(one.spec.cpu_per_node if pod.started else one.spec.startup_cpu)
+        if pod.joined and pod.cpu_limit and cores(pod.cpu_limit) != cores(limit):
+            out.append(Resize(pod.name, pod.uid, pod.container, limit, common.cpu_request(limit)))
+    return out
 
 
 def look_again_s(view: View, one: CellView, now_s: float) -> list[float]:

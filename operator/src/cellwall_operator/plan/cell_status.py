@@ -30,11 +30,15 @@ def cell_status(view: View, one: CellView, now_s: float) -> tuple[form.MetadataC
     wanted = 0 if spec is None else spec.nodes
     joined = [pod for pod in one.pods if pod.joined]
     troubles = _cell_troubles(view, one, wanted, now_s)
-    well = f"{len(joined)} of {wanted} nodes serve" if not one.paused else "paused: renewals are refused"
-    open_enough = one.open or one.paused
-    settled = len(one.serving) >= wanted and open_enough and one.store_ready
-    doing = _cell_doing(view, one, wanted)
-    findings = kstatus(settled, doing, troubles, bool(one.serving) and one.store_ready, well)
+    complete = len(one.serving) >= wanted and one.store_ready
+    findings = kstatus(
+        ready=complete and one.open,
+        well=f"{wanted} of {wanted} nodes serve",
+        settled=complete and (one.open or one.paused),
+        doing=_cell_doing(view, one, wanted),
+        troubles=troubles,
+        reason="Paused" if one.paused else "Progressing",
+    )
     capacity = capacity_of(one, written)
     findings.append(_pending(one, wanted, capacity, now_s))
     headroom = headroom_of(one, written)
@@ -52,7 +56,7 @@ def cell_status(view: View, one: CellView, now_s: float) -> tuple[form.MetadataC
             replicas=len(one.pods),
             selector=",".join(f"{k}={v}" for k, v in sorted(node_selector(view.name, one.id).items())),
             paused=one.paused,
-            servers=None if land is None else land.servers_of(one.id),
+            servers=None if land is None else land.count.get(one.id, 0),
             groups=None if land is None else land.groups.get(one.id),
             records=None if land is None else _records(one, written, land.records.get(one.id, 0)),
             capacity=capacity,
@@ -76,6 +80,8 @@ def _cell_doing(view: View, one: CellView, wanted: int) -> str:
         return "the store is starting"
     if len(one.serving) < wanted:
         return f"{len(one.serving)} of {wanted} nodes have joined"
+    if one.paused:
+        return "paused: renewals are refused"
     if not view.published.let_in:
         return "waits for the whole service to be let in"
     return "servers are about to be let in" if one.id in view.published.resuming else "waits for its re-entry"
@@ -86,6 +92,7 @@ def _cell_troubles(view: View, one: CellView, wanted: int, now_s: float) -> list
     out = []
     if one.cell.spec is None:
         out.append(Trouble("UnreadableSpec", f"spec: {one.cell.wrong}: upgrade cellwall-crds", stalled=True))
+    out += view.refusals(one.name)
     if view.service is None:
         message = f"there is no MetadataService {view.name}; create it, or delete this cell"
         out.append(Trouble("NoService", message, stalled=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import names
 from ..actions import Action, Apply
 from ..manifests.drift import matches
 from ..manifests.storage import storage
@@ -22,7 +23,7 @@ SICK_SHARE = 0.75  # below, a fleet is not kept from a change, which may be its 
 def tracks(view: View) -> dict[str, list[Action]]:
     fleet, world, land = view.fleet, view.world, view.land
     if fleet is None or fleet.spec is None or world is None or land is None:
-        return {}
+        return {"fleet": []}
     place = view.installation
     manifests = storage(
         fleet, fleet.spec, world.renewal, world.seed, land.pods, place.services_image, place.pull_policy
@@ -46,8 +47,8 @@ def _sets(view: View, sets: list[dict[str, Any]]) -> list[Apply]:
         return [*out, *map(Apply, differs)]
     for manifest in differs[:1]:
         # A set that is stuck half-way may be changed again: that is how a wrong image is mended.
-        names = [other["metadata"]["name"] for other in sets if other is not manifest]
-        if all(settled(view.live("StatefulSet", name)) for name in names) and (stuck(view, manifest) or well(view)):
+        others = [other["metadata"]["name"] for other in sets if other is not manifest]
+        if all(settled(view.live("StatefulSet", name)) for name in others) and (stuck(view, manifest) or well(view)):
             out.append(Apply(manifest))
     return out
 
@@ -56,17 +57,28 @@ def stuck(view: View, manifest: dict[str, Any]) -> bool:
     return not settled(view.live("StatefulSet", manifest["metadata"]["name"]))
 
 
+def as_wanted(view: View) -> bool:
+    """All is applied, and no pod is still to be replaced."""
+    zones = (
+        [] if view.fleet is None or view.land is None else [names.storage(view.fleet.name, z) for z in view.land.pods]
+    )
+    return not tracks(view)["fleet"] and not any(rolling(view.live("StatefulSet", zone)) for zone in zones)
+
+
+def rolling(live: Body | None) -> bool:
+    if live is None:
+        return True
+    status = live.get("status") or {}
+    seen = status.get("observedGeneration") == live["metadata"].get("generation")
+    return not seen or bool(status.get("updateRevision") != status.get("currentRevision"))
+
+
 def settled(live: Body | None) -> bool:
     """All pods of a StatefulSet are those that it wants, and ready."""
-    if live is None:
+    if live is None or rolling(live):
         return False
-    status, spec = live.get("status") or {}, live.get("spec") or {}
-    wanted = spec.get("replicas", 1)
-    return bool(
-        status.get("observedGeneration") == live["metadata"].get("generation")
-        and status.get("readyReplicas", 0) == wanted
-        and status.get("updateRevision") == status.get("currentRevision")
-    )
+    ready = (live.get("status") or {}).get("readyReplicas", 0)
+    return bool(ready == (live.get("spec") or {}).get("replicas", 1))
 
 
 def well(view: View) -> bool:

@@ -2,7 +2,7 @@
 
 Decides one thing for a start, a restart, a resumption and a lost node alike: a cell whose door is shut, and could open,
 gets a paced re-entry in a new version first. Invariants: versions only rise, whatever became of the object before; all
-that is needed to go on is in the object; a version that was published is never changed.
+that is needed to go on is in the object; a version that was published is never changed, nor used again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..manifests import cellmap
 from ..manifests.cellmap import Published
 from ..manifests.drift import matches
 from . import cell as cells
+from . import fleet
 from .view import START_S, CellView, View
 
 LEAD_S = 10.0  # from publishing to the first wave: mounted maps are there by then, nudged (cluster contract)
@@ -68,9 +69,12 @@ def published(view: View, now_s: float) -> Published | None:
 
 
 def ready_to_enter(view: View, now_s: float) -> bool:
-    """For the first time: the stores are filled, all nodes that are wanted have joined, and the fleet is there."""
+    """For the first time: the stores are filled, all nodes that are wanted have joined, and the fleet is there, as it
+    is to be: a change of all its pods would else begin as the first servers come in."""
     complete = all(one.spec is not None and len(one.serving) >= one.spec.nodes for one in view.cells)
-    return view.filled and complete and bool(view.cells) and view.storage_enters(now_s)
+    return (
+        view.filled and complete and bool(view.cells) and view.storage_enters(now_s) and not fleet.tracks(view)["fleet"]
+    )
 
 
 def may_resume(view: View, one: CellView, now_s: float) -> bool:
@@ -84,7 +88,7 @@ def over_s(view: View, one: CellView) -> float:
     if asked is not None:
         return max(asked, OVER_MIN_S)
     known = 0 if one.statistics is None else one.statistics.records  # customers make tables, too
-    servers = view.land.servers_of(one.id)
+    servers = view.land.count[one.id]
     cpu = cores(one.spec.cpu_per_node) * max(1, len(one.serving))
     records = max(view.land.records[one.id], known)
     return round(max(reentry_over_s(records, servers, TYPICAL.c_record_s, TYPICAL.c_request_s, cpu), OVER_MIN_S), 3)
@@ -95,6 +99,13 @@ def highest(view: View) -> int:
     status = 0 if view.service is None else view.service.status.get("mapVersion") or 0
     told = [host.map_version for host in view.hosts.values()]
     return max([view.published.version, int(status), *told])
+
+
+def next_version(view: View, now_s: float) -> int:
+    """The version that is published, or is about to be. It is written to the service's status before the map is, so
+    that no version is ever used twice, even where the map was deleted and nobody who knew it is left."""
+    wanted = published(view, now_s)
+    return highest(view) if wanted is None or wanted.map is None or too_large(wanted.map) else wanted.map.version
 
 
 def _entry(view: View, one: CellView) -> CellEntry | None:

@@ -43,8 +43,12 @@ def cells(view: View) -> list[Action]:
         if not _given(cell, wanted, service.uid):
             out.append(Apply(wanted))
     # Only before the stores are filled: after that the number of cells is fixed.
-    out += [Delete(ref(cell)) for cell in view.strays if cell.owner_uid == service.uid and not cell.deleting]
-    return out
+    return [*out, *(Delete(ref(cell)) for cell in view.strays if may_go(view, cell))]
+
+
+def may_go(view: View, cell: Cell) -> bool:
+    """A cell that this service made and does not want; never one that somebody else made."""
+    return view.service is not None and cell.owner_uid == view.service.uid and not cell.deleting
 
 
 def _given(cell: Cell, wanted: Manifest, owner_uid: str) -> bool:

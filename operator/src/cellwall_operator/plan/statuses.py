@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from cellwall import status as form
-from cellwall.model import CellMap
 
 from .. import names
 from ..actions import Action, Event, Status
@@ -21,6 +20,7 @@ from . import publish
 from .cell_status import SLOW_START_S, cell_status
 from .deeds import ref
 from .fleet import IN_SHARE
+from .service import may_go
 from .view import View
 
 
@@ -34,8 +34,9 @@ def tracks(view: View, now_s: float) -> dict[str, list[Action]]:
             ready += next(finding.status for finding in findings if finding.type == form.READY)
             out[f"{one.name}/status"] = _write(one.cell, status, findings)
     for cell in view.strays:
-        if not cell.deleting:
-            stray = Trouble("NotOfService", f"{view.name} has no cell of this number; delete it", stalled=True)
+        if not cell.deleting and not may_go(view, cell):
+            why = f"{view.name} has no such cell; delete this one" if view.service else f"there is no {view.name}"
+            stray = Trouble("NotOfService", why, stalled=True)
             out[f"{cell.name}/status"] = _stalled(cell, form.MetadataCellStatus, stray, now_s)
     for fleet in view.fleets:
         if fleet is not view.fleet or view.service is None:
@@ -56,7 +57,7 @@ def _write(of: Resource[Any], status: msgspec.Struct, findings: list[Finding]) -
 
 
 def _stalled(of: Resource[Any], kind: type[Any], trouble: Trouble, now_s: float) -> list[Action]:
-    findings = kstatus(False, "", [trouble], False, "")
+    findings = kstatus(False, "", False, "", [trouble])
     conditions = dated(findings, of.status, of.generation, now_s)
     return _write(of, kind(observed_generation=of.generation, conditions=conditions), findings)
 
@@ -93,7 +94,13 @@ def fleet_status(view: View, fleet: Fleet, now_s: float) -> tuple[form.StorageFl
         if ready < wanted
         else f"{_rounded(out)} of {servers} servers are out"
     )
-    findings = kstatus(ready >= wanted and enough, doing, troubles, enough, f"{servers} servers in {wanted} pods")
+    findings = kstatus(
+        ready=enough,
+        well=f"{servers} servers in {wanted} pods",
+        settled=ready >= wanted and enough,
+        doing=doing,
+        troubles=troubles,
+    )
     return (
         form.StorageFleetStatus(
             observed_generation=fleet.generation,
@@ -127,7 +134,7 @@ def _slow(pod: Pod) -> Trouble:
 def service_status(
     view: View, service: Service, ready: int, now_s: float
 ) -> tuple[form.MetadataServiceStatus, list[Finding]]:
-    troubles = [*view.troubles, *publish.troubles(view, now_s)]
+    troubles = [*view.troubles, *publish.troubles(view, now_s), *view.refusals()]
     if view.fill_trouble and not view.published.let_in:
         job = f"job/{names.fill(view.name)}"
         why = f"filling the stores failed ({view.fill_trouble}): kubectl logs {job}"
@@ -137,18 +144,23 @@ def service_status(
     if unready and view.published.let_in:
         troubles.append(Trouble("CellNotReady", f"{', '.join(unready)}: see kubectl describe metadatacell"))
     asked = 0 if view.spec is None else view.spec.cells
-    settled = view.published.let_in and ready >= asked > 0
+    complete = view.published.let_in and ready >= asked > 0
+    paused = all(one.paused or one.open for one in view.cells) and any(one.paused for one in view.cells)
     findings = kstatus(
-        settled, _service_doing(view, ready, asked), troubles, settled, f"{ready} of {asked} cells are ready"
+        ready=complete,
+        well=f"{ready} of {asked} cells are ready",
+        settled=complete or (view.published.let_in and paused),
+        doing=_service_doing(view, ready, asked),
+        troubles=troubles,
+        reason="Paused" if paused else "Progressing",
     )
-    published: CellMap | None = view.published.map
     return (
         form.MetadataServiceStatus(
             observed_generation=service.generation,
             cells=sum(one.cell is not None for one in view.cells),
             cells_ready=ready,
             servers=None if view.land is None else len(view.land.servers),
-            map_version=max(view.published.version if published else 0, publish.highest(view)),
+            map_version=publish.next_version(view, now_s),
             paused=False if service.spec is None else service.spec.paused,
             conditions=dated(findings, service.status, service.generation, now_s),
         ),

@@ -89,6 +89,7 @@ class View(msgspec.Struct, frozen=True):
     storage: tuple[Pod, ...]
     followers: tuple[Pod, ...]
     hosts: Mapping[str, Host]
+    refused: Mapping[str, str]
 
     @property
     def storage_wanted(self) -> int:
@@ -119,13 +120,18 @@ class View(msgspec.Struct, frozen=True):
         ready = [pod for pod in self.storage if pod.ready]
         return all(pod.name in self.hosts and self.hosts[pod.name].map_version >= version for pod in ready)
 
+    def refusals(self, cell: str = "") -> list[Trouble]:
+        """What was refused of a cell's tracks, or of those that are no cell's."""
+        mine = {t: why for t, why in self.refused.items() if (t.partition("/")[0] == cell if cell else "/" not in t)}
+        return [Trouble("NotApplied", f"{track}: refused by the API server: {why}") for track, why in mine.items()]
+
     def live(self, kind: str, name: str) -> Body | None:
         return self.children.get((kind, name))
 
 
 def view(observed: Observed) -> View:
     service = observed.service
-    spec = None if service is None or service.deleting else service.spec
+    spec = None if service is None else service.spec
     fleets = tuple(sorted((f for f in observed.fleets if not f.deleting), key=lambda f: (f.created_s, f.name)))
     fleet = next((fleet for fleet in fleets if fleet.spec is not None), None)
     troubles = _troubles(observed, fleets)
@@ -137,7 +143,10 @@ def view(observed: Observed) -> View:
     world = None
     if service is not None and spec is not None and fleet is not None and fleet.spec is not None:
         record = observed.children.get(("ConfigMap", names.fill(observed.name))) if job or published.let_in else None
-        world, more = _world(spec, fleet.spec, fill.filled_world(record), names.FORCE in service.annotations)
+        filled = fill.filled_world(record)
+        if filled is None and published.let_in and published.map is not None:  # deleted by hand; the map knows, too
+            filled = msgspec.structs.replace(as_world(spec, fleet.spec, LoadSpec()), cells=len(published.map.cells))
+        world, more = _world(spec, fleet.spec, filled, names.FORCE in service.annotations)
         troubles += more
     if spec is not None and world is not None:
         spec = msgspec.structs.replace(spec, cells=world.cells, partitions=world.metadata.partitions, seed=world.seed)
@@ -172,6 +181,7 @@ def view(observed: Observed) -> View:
         ),
         followers=tuple(pod for pod in observed.pods if pod.follows and not pod.deleting),
         hosts=observed.hosts,
+        refused=observed.refused,
     )
 
 
@@ -197,9 +207,14 @@ def _of(pod: Pod, fleet: Fleet | None) -> bool:
 
 def _troubles(observed: Observed, fleets: tuple[Fleet, ...]) -> list[Trouble]:
     service = observed.service
-    if service is None or service.deleting:
+    if service is None:
         return []
     troubles = []
+    if observed.installation.definitions:
+        message = (
+            f"{observed.installation.definitions}: not of this operator's version; upgrade the chart cellwall-crds"
+        )
+        troubles.append(Trouble("OtherDefinitions", message))
     if service.spec is None:
         message = (
             f"spec: {service.wrong}: the definitions in the cluster are not this operator's; upgrade cellwall-crds"

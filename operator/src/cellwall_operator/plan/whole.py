@@ -5,7 +5,7 @@ Decides nothing itself, but which parts there are and when to look again. Same i
 
 from __future__ import annotations
 
-from ..actions import Ask, Plan
+from ..actions import Action, Ask, Plan
 from ..objects import Observed
 from . import cell, fleet, publish, service, statuses
 from .fleet import IN_SHARE
@@ -16,10 +16,12 @@ HOSTS_S, HOSTS_UNTIL_WELL_S, HOSTS_RESUMING_S, NODES_S = 15.0, 5.0, 1.0, 15.0
 
 
 def plan(observed: Observed, now_s: float) -> Plan:
-    """What is to be done now about everything that was observed. Without a service, or while it is going, nothing is
-    made, and what is there runs on until it is collected."""
+    """What is to be done now about everything that was observed. Without a service nothing is made, and what is there
+    runs on; a service that is going takes everything along by its owner references."""
+    if observed.service is not None and observed.service.deleting:
+        return Plan()
     seen = view(observed)
-    tracks = {}
+    tracks: dict[str, list[Action]] = {}
     due_s: list[float] = []
     if seen.service is not None and seen.spec is not None:
         for one in seen.cells:
@@ -29,7 +31,10 @@ def plan(observed: Observed, now_s: float) -> Plan:
         tracks.update(service.tracks(seen))
         tracks.update(fleet.tracks(seen))
         due_s += publish.look_again_s(seen, now_s)
-    tracks.update(statuses.tracks(seen, now_s))
+    told = statuses.tracks(seen, now_s)
+    if "map" in tracks:  # the status that names a version comes before the map that has it
+        tracks["map"] = [*told.pop("service/status", ()), *tracks["map"]]
+    tracks.update(told)
     return Plan(
         tracks={name: tuple(actions) for name, actions in tracks.items() if actions},
         look_again_s=min(due_s, default=None),

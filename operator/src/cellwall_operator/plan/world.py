@@ -7,6 +7,7 @@ server. Layouts are made once for each world: they follow from spec and seed alo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from random import Random
@@ -27,15 +28,13 @@ SLACK = 1.5  # what a record costs on this machine may be less than the typical:
 
 class Land(msgspec.Struct, frozen=True):
     """A layout, without its tables, and where it lives. ``servers``: as in the map; ``pods``: per zone, the servers of
-    each pod; ``records`` and ``groups``: of each cell, by cell id."""
+    each pod; ``records``, ``groups`` and ``count`` (of servers): of each cell, by cell id."""
 
     servers: Mapping[str, ServerEntry]
     pods: Mapping[str, list[list[str]]]
     records: Mapping[str, int]
     groups: Mapping[str, int]
-
-    def servers_of(self, cell: str) -> int:
-        return sum(entry.cell == cell for entry in self.servers.values())
+    count: Mapping[str, int]
 
 
 @lru_cache(maxsize=128)  # the worlds of one operator; 0.4 MB each for 800 servers
@@ -52,6 +51,7 @@ def land(spec: WorldSpec, fleet: str, per_pod: int) -> Land:
         servers={name: msgspec.structs.replace(entry, address=where[name]) for name, entry in entries.items()},
         pods=dealt,
         records=records,
+        count=Counter(entry.cell for entry in entries.values()),
         groups={cell: len({entry.group for entry in entries.values() if entry.cell == cell}) for cell in records},
     )
 
