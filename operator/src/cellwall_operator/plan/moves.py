@@ -159,6 +159,11 @@ def _go_on(seen: Situation, moving: Moving, move: Move, now_s: float) -> Outcome
         return outcome("looks at both cells", steps=steps, trouble=trouble, look_again_s=again_s)
     source, target = seen.told[move.source].holding, seen.told[move.target].holding
     assert source is not None and target is not None
+    used = max(source.over, target.over)
+    if used >= move.number and not (move.version or move.abandoned):
+        # Numbers rise, but whoever deleted the map by hand deleted the last one.
+        anew = Move(used + 1, move.group, move.source, move.target)
+        return Outcome(msgspec.structs.replace(moving, number=anew.number, move=anew), doing="begins anew")
     step = following(move, source, target, acknowledged=seen.followed, now_s=now_s, drain_s=drain_s)
     match step:
         case Ask(side, verb):
