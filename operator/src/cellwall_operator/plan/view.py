@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cellwall import placement
-from cellwall.errors import Refused
-from cellwall.resources import MetadataCellSpec, MetadataServiceSpec, StorageFleetSpec
+from cellwall.resources import MetadataCellSpec, MetadataServiceSpec
 from cellwall.resources import world as as_world
 from cellwall.spec import LoadSpec, WorldSpec
 
@@ -21,6 +20,7 @@ from ..conditions import Trouble
 from ..manifests import cellmap, fill
 from ..manifests.cellmap import Published
 from ..objects import Attempt, Body, Cell, Fleet, Host, Installation, Joins, Observed, Pod, Service, Statistics
+from . import choice
 from . import world as worlds
 from .world import Land
 
@@ -134,7 +134,7 @@ def view(observed: Observed) -> View:
     spec = None if service is None else service.spec
     fleets = tuple(sorted((f for f in observed.fleets if not f.deleting), key=lambda f: (f.created_s, f.name)))
     fleet = next((fleet for fleet in fleets if fleet.spec is not None), None)
-    troubles = _troubles(observed, fleets)
+    troubles = choice.troubles(observed, fleets)
     job = observed.children.get(("Job", names.fill(observed.name)))
     published = cellmap.read(observed.children.get(("ConfigMap", names.cell_map(observed.name))))
     if not published.let_in and any(_open(body) for (kind, _), body in observed.children.items() if kind == "Service"):
@@ -146,13 +146,13 @@ def view(observed: Observed) -> View:
         filled = fill.filled_world(record)
         if filled is None and published.let_in and published.map is not None:  # deleted by hand; the map knows, too
             filled = msgspec.structs.replace(as_world(spec, fleet.spec, LoadSpec()), cells=len(published.map.cells))
-        world, more = _world(spec, fleet.spec, filled, names.FORCE in service.annotations)
+        world, more = choice.in_force(spec, fleet.spec, filled, names.FORCE in service.annotations)
         troubles += more
     if spec is not None and world is not None:
         spec = msgspec.structs.replace(spec, cells=world.cells, partitions=world.metadata.partitions, seed=world.seed)
     land = None
     if world is not None and fleet is not None and fleet.spec is not None:
-        land = worlds.land(_of_layout(world), fleet.name, fleet.spec.servers_per_pod)
+        land = worlds.land(choice.of_layout(world), fleet.name, fleet.spec.servers_per_pod)
     # Without a world the cells that exist go on as they are.
     of_world = range(world.cells) if world is not None else [c.spec.cell for c in observed.cells if c.spec]
     by_name = {cell.name: cell for cell in observed.cells}
@@ -192,79 +192,8 @@ def _open(service: Body) -> bool:
     return is_door and names.PAUSED not in (spec.get("selector") or {})
 
 
-def _of_layout(world: WorldSpec) -> WorldSpec:
-    """Without what no layout depends on, so that changing it makes no new one."""
-    bare = WorldSpec()
-    metadata = msgspec.structs.replace(bare.metadata, partitions=world.metadata.partitions)
-    return msgspec.structs.replace(
-        world, renewal=bare.renewal, metadata=metadata, load=bare.load, cpu=bare.cpu, nodes_per_cell=1
-    )
-
-
 def _of(pod: Pod, fleet: Fleet | None) -> bool:
     return fleet is not None and pod.name.startswith(f"{names.storage(fleet.name, pod.zone)}-")
-
-
-def _troubles(observed: Observed, fleets: tuple[Fleet, ...]) -> list[Trouble]:
-    service = observed.service
-    if service is None:
-        return []
-    troubles = []
-    if observed.installation.definitions:
-        message = (
-            f"{observed.installation.definitions}: not of this operator's version; upgrade the chart cellwall-crds"
-        )
-        troubles.append(Trouble("OtherDefinitions", message))
-    if service.spec is None:
-        message = (
-            f"spec: {service.wrong}: the definitions in the cluster are not this operator's; upgrade cellwall-crds"
-        )
-        troubles.append(Trouble("UnreadableSpec", message, stalled=True))
-    if not fleets:
-        message = f"no StorageFleet has spec.service: {observed.name}; create one in this namespace"
-        troubles.append(Trouble("NoFleet", message, stalled=True))
-    troubles += [
-        Trouble("UnreadableSpec", f"StorageFleet {fleet.name}: spec: {fleet.wrong}", stalled=True)
-        for fleet in fleets
-        if fleet.spec is None
-    ]
-    if len(fleets) > 1:
-        others = ", ".join(fleet.name for fleet in fleets[1:])
-        message = f"{fleets[0].name} is served, the first of {len(fleets)} fleets; delete the others: {others}"
-        troubles.append(Trouble("SeveralFleets", message, stalled=True))
-    return troubles
-
-
-def _world(
-    service: MetadataServiceSpec, fleet: StorageFleetSpec, filled: WorldSpec | None, force: bool
-) -> tuple[WorldSpec | None, list[Trouble]]:
-    """The world in force. Once stores are being filled it is theirs, whatever is asked for."""
-    if filled is None:
-        try:
-            return worlds.wanted(service, fleet, force=force), []
-        except Refused as error:
-            hint = (
-                f' (or, if it is meant, annotate the service with {names.FORCE}: "true")'
-                if "--force" in str(error)
-                else ""
-            )
-            return None, [Trouble("InvalidWorld", str(error).replace(", or --force", "") + hint, stalled=True)]
-    world, changed = worlds.with_fixed(filled, as_world(service, fleet, LoadSpec()))
-    if "cells" in changed:
-        message = (
-            f"cells: {service.cells} is asked for, but the {filled.cells} that were filled cannot be changed in this"
-            f" version; set spec.cells to {filled.cells} again, or create another service and fleet"
-        )
-        return world, [Trouble("CellsFixed", message, stalled=True)]
-    if changed:
-        undo = "undo the change, or create another service and fleet"
-        message = f"{', '.join(changed)}: fixed once the stores are filled; {undo}"
-        return world, [Trouble("WorldFixed", message, stalled=True)]
-    try:
-        world.check()
-    except Refused as error:
-        return filled, [Trouble("InvalidWorld", str(error), stalled=True)]
-    return world, []
 
 
 def _cell(observed: Observed, by_name: Mapping[str, Cell], number: int) -> CellView:
