@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from cellwall.cells import assign_groups, resize
 from cellwall.errors import Refused
 from cellwall.moves import ENDS, Copy, Holding, Move, after, may_drop
+from cellwall_operator.manifests.cellmap import Moving
+from cellwall_operator.objects import Told
 from cellwall_operator.plan.moves import (
     AGAIN_S,
     FRESH_S,
-    Moving,
     Situation,
     StepWanted,
-    Told,
     cells_needed,
     next_step,
 )
@@ -186,7 +186,9 @@ def test_what_is_said_and_asked_on_the_way() -> None:
             break
     steps = [step for _, asked in seen for step in asked if not step.startswith("look")]
     assert steps == ["freeze 0", "fetch 1", "drop 0", "settle 1"] * (len(steps) // 4) and len(steps) in (4, 8)
-    assert seen[0][0].startswith("placement group ") and " moves from cell-0 to cell-1: begins" in seen[0][0]
+    said = list(dict.fromkeys(doing.partition(": it ")[2].partition(";")[0] for doing, _ in seen))
+    assert said[:3] == ["is copied", "waits until all storage pods have map version 2", "is handed over"]
+    assert seen[0][0].startswith("placement group ") and " moves from cell-0 to cell-1: it" in seen[0][0]
 
 
 def test_troubles_are_told_and_tried_again_after_a_while() -> None:

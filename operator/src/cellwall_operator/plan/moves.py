@@ -23,7 +23,6 @@ from cellwall.moves import (
     Acknowledged,
     Ask,
     Copy,
-    Holding,
     Move,
     Over,
     Publish,
@@ -35,31 +34,12 @@ from cellwall.moves import (
     next_group,
 )
 
+from ..manifests.cellmap import Moving
+from ..objects import Told
+
 AGAIN_S = 5.0  # between attempts at a step, as between attempts to join (cluster contract)
 FRESH_S = 5.0  # what a cell told longer ago is asked again before anything follows from it (guess)
 DRAIN_SLACK_S = 1.0  # hosts look at their clocks, and we at ours
-
-
-class Moving(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is remembered on the map. ``number``: of the last move; ``goal``: the cell number of each group as it shall
-    be, empty when that is as it is; ``move``: the one that is on."""
-
-    number: int = 0
-    goal: list[int] = []
-    move: Move | None = None
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What a cell has told of move ``move``. ``holding``: its last answer, at ``at_s``; ``trouble``: why the last step
-    came to nothing, at ``trouble_s``; a look that succeeds leaves it. ``running``: one is under way. Kept by whoever
-    asks, and may be lost."""
-
-    move: int
-    holding: Holding | None = None
-    at_s: float = 0.0
-    trouble: str = ""
-    trouble_s: float = 0.0
-    running: bool = False
 
 
 class Situation(msgspec.Struct, frozen=True):
@@ -89,7 +69,7 @@ class StepWanted(msgspec.Struct, frozen=True):
 
 class Outcome(msgspec.Struct, frozen=True):
     """``moving`` is to be remembered, and ``entries`` (server: cell number, metadata partition) are the map's, in one
-    write; only then are the ``steps`` due. ``doing``: in a few words, "" if nothing moves."""
+    write. ``steps`` are those of the move that is remembered already. ``doing``: "" if nothing moves."""
 
     moving: Moving
     entries: Mapping[ServerId, tuple[int, int]] = {}
@@ -103,6 +83,11 @@ def cells_needed(asked: int, cell_of: Sequence[int], moving: Moving) -> int:
     """How many cells must be there: those asked for, and those that still serve a group or are about to."""
     on = [] if moving.move is None else [moving.move.source, moving.move.target]
     return max([asked, *(number + 1 for number in (*cell_of, *moving.goal, *on))])
+
+
+def cpu_share(asked: int, cell_of: Sequence[int], moving: Moving) -> int:
+    """Among how many cells the service's CPU is shared; `Moving.share` before it is written."""
+    return moving.share or min(asked, len(set(cell_of)))
 
 
 def next_step(seen: Situation, moving: Moving, now_s: float) -> Outcome:
@@ -119,9 +104,13 @@ def next_step(seen: Situation, moving: Moving, now_s: float) -> Outcome:
 def _goal(seen: Situation, moving: Moving) -> Moving:
     """Made of the last goal, not of what has been reached of it: a cell that was being filled is not a full one."""
     goal = list(moving.goal or seen.cell_of)
+    share = moving.share or len(set(goal))
     if len(set(goal)) != seen.asked:
         goal = resize(goal, seen.records, seen.asked)
-    return msgspec.structs.replace(moving, goal=[] if goal == list(seen.cell_of) else goal)
+    if goal == list(seen.cell_of):
+        return msgspec.structs.replace(moving, goal=[], share=0)
+    # A cell has less to do only when its groups have left: until then it keeps the larger share.
+    return msgspec.structs.replace(moving, goal=goal, share=min(share, seen.asked))
 
 
 def _begin(seen: Situation, moving: Moving) -> Outcome:
@@ -136,65 +125,55 @@ def _begin(seen: Situation, moving: Moving) -> Outcome:
         )
     move = Move(moving.number + 1, group, seen.cell_of[group], able[group])
     begun = msgspec.structs.replace(moving, number=move.number, move=move)
-    return Outcome(begun, doing=_doing(seen, begun, move, "begins"))
+    return Outcome(begun, doing=_doing(seen, begun, move))
 
 
 def _go_on(seen: Situation, moving: Moving, move: Move, now_s: float) -> Outcome:
-    def outcome(what: str, then: Move | None = move, **more: Any) -> Outcome:
-        return Outcome(msgspec.structs.replace(moving, move=then), doing=_doing(seen, moving, move, what), **more)
+    def outcome(then: Move | None = move, **more: Any) -> Outcome:
+        return Outcome(msgspec.structs.replace(moving, move=then), doing=_doing(seen, moving, move), **more)
 
     if not move.version and not move.abandoned and (moving.goal or seen.cell_of)[move.group] != move.target:
-        return outcome("is taken back", msgspec.structs.replace(move, abandoned=True))
+        return outcome(msgspec.structs.replace(move, abandoned=True))
     if move.version and not move.acknowledged_s and not seen.followed:
-        return outcome(f"waits until all storage pods have map version {move.version}")
+        return outcome()
     drain_s = seen.time_limit_s + DRAIN_SLACK_S
     if move.acknowledged_s and (left_s := move.acknowledged_s + drain_s - now_s) > 0:
-        return outcome("waits for renewals under way", look_again_s=left_s)
+        return outcome(look_again_s=left_s)
     asked = [_asked(seen, move, cell, now_s) for cell in (move.source, move.target)]
     if any(asked):
         waits = [one for one in asked if one is not None]
         steps = tuple(step for one in waits for step in one.steps)
         again_s = min((one.look_again_s for one in waits if one.look_again_s is not None), default=None)
         trouble = "; ".join(one.trouble for one in waits if one.trouble)
-        return outcome("looks at both cells", steps=steps, trouble=trouble, look_again_s=again_s)
+        return outcome(steps=steps, trouble=trouble, look_again_s=again_s)
     source, target = seen.told[move.source].holding, seen.told[move.target].holding
     assert source is not None and target is not None
     used = max(source.over, target.over)
     if used >= move.number and not (move.version or move.abandoned):
         # Numbers rise, but whoever deleted the map by hand deleted the last one.
         anew = Move(used + 1, move.group, move.source, move.target)
-        return Outcome(msgspec.structs.replace(moving, number=anew.number, move=anew), doing="begins anew")
+        return Outcome(msgspec.structs.replace(moving, number=anew.number, move=anew), doing=_doing(seen, moving, anew))
     step = following(move, source, target, acknowledged=seen.followed, now_s=now_s, drain_s=drain_s)
     match step:
         case Ask(side, verb):
             cell = move.source if side == "source" else move.target
             held = target.copies if verb == "drop" else {}
-            return outcome(_SAID[verb], steps=(_step(seen, move, cell, verb, held),))
+            return outcome(steps=(_step(seen, move, cell, verb, held),))
         case Publish(partitions):
             if move.target not in seen.able:
-                return outcome(f"waits until the door of cell-{move.target} is open")
+                return outcome(trouble=f"cell-{move.target}: its door is not open")
             entries = {server: (move.target, partition) for server, partition in partitions.items()}
-            return outcome("is published", msgspec.structs.replace(move, version=seen.next_version), entries=entries)
+            return outcome(msgspec.structs.replace(move, version=seen.next_version), entries=entries)
         case Acknowledged():
-            return outcome("is acknowledged", msgspec.structs.replace(move, acknowledged_s=now_s))
-        case Abandon(reason):
-            return outcome(f"is taken back: {reason}", msgspec.structs.replace(move, abandoned=True))
-        case Wait(reason, for_s):
-            return outcome(reason, look_again_s=for_s or None)
+            return outcome(msgspec.structs.replace(move, acknowledged_s=now_s))
+        case Abandon():
+            return outcome(msgspec.structs.replace(move, abandoned=True))
+        case Wait(_, for_s):
+            return outcome(look_again_s=for_s or None)
         case Stuck(reason):
-            return outcome("is stuck", trouble=f"move {move.number} of placement group {move.group}: {reason}")
+            return outcome(trouble=f"move {move.number} of placement group {move.group}: {reason}")
         case Over():
-            return outcome("is over", None)
-
-
-_SAID: dict[Verb, str] = {
-    "freeze": "is frozen where it is",
-    "fetch": "is copied",
-    "drop": "is dropped where it was",
-    "settle": "settles",
-    "forget": "is taken back",
-    "unfreeze": "is taken back",
-}
+            return outcome(None)
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -232,7 +211,12 @@ def _left(seen: Situation, moving: Moving) -> int:
     return sum(a != b for a, b in zip(seen.cell_of, moving.goal or seen.cell_of, strict=True))
 
 
-def _doing(seen: Situation, moving: Moving, move: Move, what: str) -> str:
+def _doing(seen: Situation, moving: Moving, move: Move) -> str:
+    """Where the move is, in a few words: it is written to a status, so it changes three times a move and no oftener."""
+    if move.version and not move.acknowledged_s:
+        what = f"waits until all storage pods have map version {move.version}"
+    else:
+        what = "is handed over" if move.version else "is taken back" if move.abandoned else "is copied"
     left = _left(seen, moving) - (seen.cell_of[move.group] != (moving.goal or seen.cell_of)[move.group])
     more = f"; {left} more to move" if left else ""
-    return f"placement group {move.group} moves from cell-{move.source} to cell-{move.target}: {what}{more}"
+    return f"placement group {move.group} moves from cell-{move.source} to cell-{move.target}: it {what}{more}"
