@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellwall.cells import assign_groups, resize
-from cellwall.errors import Refused
-from cellwall.moves import ENDS, Copy, Holding, Move, after, may_drop
+from cellwall.moves import Move
 from cellwall_operator.manifests.cellmap import Moving
 from cellwall_operator.objects import Told
 from cellwall_operator.plan.moves import (
@@ -23,6 +22,8 @@ from cellwall_operator.plan.moves import (
     cells_needed,
     next_step,
 )
+
+from .group_world import Stores
 
 LIMIT_S = 2.0
 
@@ -36,11 +37,7 @@ class Service:
         self.servers = [[f"s-{group}{zone}" for zone in "abc"] for group in range(groups)]
         self.cell_of = assign_groups(self.records, cells)
         self.asked = cells
-        self.phases = [
-            {group: Copy("owned", 0, 1, 1, 9) if home == cell else Copy() for group, home in enumerate(self.cell_of)}
-            for cell in range(12)
-        ]
-        self.over = [0] * 12
+        self.stores = Stores(self.servers, self.cell_of)
         self.moving = Moving()
         self.version, self.followers = 1, 1
         self.told: dict[int, Told] = {}
@@ -70,7 +67,7 @@ class Service:
         if out.moving != before:
             self.moving = msgspec.json.decode(msgspec.json.encode(out.moving), type=Moving)
             if before.move is not None and out.moving.move is not None and out.moving.number != before.number:
-                assert max(self.over) >= before.number and not before.move.version, "two at once"
+                assert max(self.stores.over.values()) >= before.number and not before.move.version, "two at once"
             self.moves += 1 if out.moving.number > before.number else 0
         if out.entries:
             self.version += 1
@@ -91,34 +88,11 @@ class Service:
             before = self.told.get(step.cell, Told(move.number))
             self.told[step.cell] = Told(move.number, before.holding, before.at_s, "no answer", self.now_s)
             return
-        verb, group = step.verb, move.group
-        holding = self.holding(step.cell, group)
-        trouble, phase = "", holding.phase
-        try:
-            phase = after(holding, verb, move.number)
-            if verb == "drop" and phase != holding.phase and not may_drop(holding, step.request.held):
-                raise Refused("not the same lists")
-        except Refused as error:
-            trouble = str(error)
-        if not trouble:
-            there = self.phases[move.source][group] if verb == "fetch" else self.phases[step.cell][group]
-            mark = move.number if phase in ("leaving", "ready") else 0
-            if verb != "look":
-                self.phases[step.cell][group] = msgspec.structs.replace(there, phase=phase, move=mark)
-            if verb in ENDS:
-                self.over[step.cell] = max(self.over[step.cell], move.number)
-        old = self.told.get(step.cell)
-        kept = (old.trouble, old.trouble_s) if old is not None and verb == "look" else (trouble, self.now_s)
-        self.told[step.cell] = Told(move.number, self.holding(step.cell, group), self.now_s, *kept)
-
-    def holding(self, cell: int, group: int) -> Holding:
-        return Holding(self.over[cell], dict.fromkeys(self.servers[group], self.phases[cell][group]))
+        told = self.told.get(step.cell)
+        self.told[step.cell] = self.stores.tell(told, step.cell, move.source, step.verb, step.request, self.now_s)
 
     def check(self) -> None:
-        for group, cell in enumerate(self.cell_of):
-            phases = [mine[group].phase for mine in self.phases]
-            assert sum(phase in ("owned", "leaving") for phase in phases) <= 1
-            assert phases[cell] in ("owned", "leaving", "ready"), "the map names a cell that does not serve the group"
+        self.stores.check(self.cell_of)
 
     def settle(self) -> None:
         for _ in range(2000):
@@ -155,7 +129,7 @@ def test_whatever_happens_meanwhile_the_cells_are_as_asked_in_the_end(seed: int,
     service.settle()
     assert set(service.cell_of) == set(range(service.asked))
     for group, cell in enumerate(service.cell_of):
-        assert [mine[group].phase for mine in service.phases] == ["owned" if c == cell else "absent" for c in range(12)]
+        assert service.stores.phases(group) == {cell: "owned"}
     assert cells_needed(service.asked, service.cell_of, service.moving) == service.asked
 
 
@@ -214,7 +188,7 @@ def test_more_cells_than_groups_are_a_trouble_and_move_nothing() -> None:
 
 def test_a_number_that_was_forgotten_is_not_used_again() -> None:
     service = Service(4, 1, Random(1))
-    service.over = [7, 5, *[0] * 10]
+    service.stores.over |= {0: 7, 1: 5}
     service.asked = 2
     service.settle()
     assert service.moving.number >= 8 and len(set(service.cell_of)) == 2

@@ -54,7 +54,8 @@ class Outcome(msgspec.Struct):
 
 
 class Applier:
-    """``saw``: what the API server now has. ``begin``: starts an attempt to join, or a step of a move. ``count(action, outcome)``."""
+    """``saw``: what the API server now has. ``begin``: starts an attempt to join, or a step of a move.
+    ``count(action, outcome)``."""
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ def cell_map(owner: Owner, published: Published) -> Manifest:
     annotations = {names.LET_IN: "true"} if published.let_in else {}
     annotations |= {names.resuming(cell): str(version) for cell, version in sorted(published.resuming.items())}
     if published.moving != Moving():
-        annotations[names.MOVES] = msgspec.json.encode(published.moving).decode()
+        annotations[names.MOVES] = written(published.moving)
     labels = common.labels(owner.name, "map")
     data = {KEY: encoded(published.map)}
     return common.manifest("v1", "ConfigMap", names.cell_map(owner.name), owner, labels, annotations, data=data)
@@ -73,11 +73,15 @@ def read(config_map: Mapping[str, Any] | None) -> Published:
         let_in=annotations.get(names.LET_IN) == "true",
         resuming={cell: int(version) for cell, version in found.items() if version.isdecimal()},
         resource_version=meta.get("resourceVersion", ""),
-        moving=_moving(annotations.get(names.MOVES, "")),
+        moving=moving(annotations.get(names.MOVES, "")),
     )
 
 
-def _moving(text: str) -> Moving:
+def written(moving: Moving) -> str:
+    return msgspec.json.encode(moving).decode()
+
+
+def moving(text: str) -> Moving:
     try:
         return msgspec.json.decode(text, type=Moving) if text else Moving()
     except msgspec.DecodeError:  # a foreign hand; numbers that were used are found out (`plan.moves`)

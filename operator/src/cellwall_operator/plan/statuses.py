@@ -15,6 +15,8 @@ from cellwall import status as form
 from .. import names
 from ..actions import Action, Event, Status
 from ..conditions import Finding, Trouble, dated, events, kstatus, plain
+from ..manifests import cellmap
+from ..manifests.cellmap import Moving
 from ..objects import Fleet, Pod, Resource, Service
 from . import publish
 from .cell_status import SLOW_START_S, cell_status
@@ -165,6 +167,7 @@ def service_status(
             servers=None if view.land is None else len(view.land.servers),
             map_version=publish.next_version(view, now_s),
             groups=_groups(view, due) if view.published.let_in else None,
+            moves=_moves(view, due) if view.published.let_in else None,
             paused=False if service.spec is None else service.spec.paused,
             conditions=dated(findings, service.status, service.generation, now_s),
         ),
@@ -181,6 +184,12 @@ def _groups(view: View, due: Outcome | None) -> str | None:
     if due is not None and due.entries and due.moving.move is not None:
         cell_of[due.moving.move.group] = due.moving.move.target
     return " ".join(map(str, cell_of))
+
+
+def _moves(view: View, due: Outcome | None) -> str | None:
+    """What is remembered on the map, likewise."""
+    moving = view.published.moving if due is None else due.moving
+    return None if moving == Moving() else cellmap.written(moving)
 
 
 def _service_doing(view: View, ready: int, asked: int, due: Outcome | None) -> str:

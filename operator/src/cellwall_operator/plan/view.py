@@ -158,6 +158,9 @@ def view(observed: Observed) -> View:
         asked = needed = share = world.cells
         if published.let_in:
             known = published.map.servers if published.map is not None else {}
+            if published.map is None:  # deleted by hand, with what was remembered on it
+                moving = cellmap.moving(str(service.status.get("moves") or ""))
+                published = msgspec.structs.replace(published, moving=moving)
             cell_of = worlds.owners(land, known, str(service.status.get("groups") or ""))
             land = worlds.moved(land, cell_of, known)
             force = names.FORCE in service.annotations
