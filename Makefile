@@ -8,13 +8,17 @@ RUN ?= $(lastword $(sort $(wildcard runs/*/)))
 # Tests of the lab that start whole programs: `chaos run` over fake worlds, a browser.
 PROGRAMS := tests/lab/test_runner_*.py tests/lab/test_page_browser.py
 
+# Tests that need nothing but Python.
+UNITS := $(wildcard tests/core tests/lab tests/operator tests/charts)
+
 # The interpreter is the machine's own: uv never fetches another one.
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
 # Tests of running processes share two cores with nobody, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-units test-services test-local check lint-experiments report clean
+.PHONY: help setup demo test test-local test-units test-services test-worlds test-cluster check up down status images \
+	install lint-experiments report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,16 +29,22 @@ demo: setup ## predict the outage, grow it, recover from it, contain it by cells
 	$(BIN)/cellwall demo
 
 test: setup ## all checks, then all tests; goes on after a failure, fails if any part failed
-	@$(MAKE) --no-print-directory --keep-going check test-units test-services test-local
+	@$(MAKE) --no-print-directory --keep-going check test-units test-services test-worlds test-cluster
 
-test-units: setup ## the decisions: core, simulation, judge, report, command line; two at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/core tests/lab tests/test_*.py $(PROGRAMS:%=--ignore-glob='%')
+test-local: setup ## the same without the cluster: no container, no root (about 13 minutes)
+	@$(MAKE) --no-print-directory --keep-going check test-units test-services test-worlds
+
+test-units: setup ## the decisions: core, simulation, operator, judge, report, command line; two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(UNITS) tests/test_*.py $(PROGRAMS:%=--ignore-glob='%')
 
 test-services: setup ## each service against a real store, runs over fake worlds, the page in a browser; two at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/services $(PROGRAMS)
 
-test-local: setup ## whole worlds of running processes, one at a time
+test-worlds: setup ## whole worlds of running processes, one at a time
 	$(BIN)/python -m pytest tests/local
+
+test-cluster: setup ## a real cluster in Docker, made for it and removed; skipped, with the reason, where Docker cannot run
+	$(BIN)/python -m pytest -rs tests/cluster
 
 check: setup ## lint, format, types, import contracts, lock file
 	$(BIN)/ruff check .
@@ -42,6 +52,21 @@ check: setup ## lint, format, types, import contracts, lock file
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/uv lock --check
+
+up: setup ## a kind cluster with images, operator and a healthy world (3 minutes; at first up to 25)
+	@cluster/up.sh
+
+down: ## remove that cluster: containers, volumes, network
+	@cluster/down.sh
+
+status: ## its nodes, workloads and worlds
+	@cluster/status.sh
+
+images: setup ## build the two images, with Docker
+	@cluster/images.sh
+
+install: ## the charts into an existing cluster: make install CONTEXT=…
+	@cluster/install.sh "$(CONTEXT)"
 
 lint-experiments: setup ## refuse experiment files that break the rules of experiments
 	$(BIN)/cellwall lint experiments/*.yaml

@@ -102,7 +102,7 @@ def front() -> Iterator[tuple[int, subprocess.Popen[str]]]:
 class Generator:
     """A run folder and the generator's process in it."""
 
-    def __init__(self, folder: Path, port: int, tables: Catalogue, load: LoadSpec) -> None:
+    def __init__(self, folder: Path, port: int, tables: Catalogue, load: LoadSpec, records: str = "") -> None:
         self.folder, self.tables, self.load = folder, tables, load
         self.config = LoadConfig(
             endpoint=f"http://127.0.0.1:{port}",
@@ -110,7 +110,7 @@ class Generator:
             load=load,
             catalogue_path=str(folder / "catalogue.json"),
             control_path=str(folder / "control.json"),
-            records=str(folder / "load.ndjson"),
+            records=records or str(folder / "load.ndjson"),
         )
         (folder / "catalogue.json").write_bytes(msgspec.json.encode(tables))
         (folder / "load.json").write_bytes(msgspec.json.encode(self.config))
@@ -270,6 +270,20 @@ def test_idle_until_told_and_gone_without_an_audit_if_told_so(tmp_path: Path) ->
     assert status == 0 and "Traceback" not in errors
     assert {(r.outcome, r.code) for r in generator.requests()} == {("refused", "unreachable")}
     assert not any(isinstance(record, Audit) for record in generator.records())
+
+
+def test_in_a_pod_its_standard_output_is_records_and_nothing_else(tmp_path: Path) -> None:
+    generator = Generator(tmp_path, 1, catalogue("one"), LoadSpec(), records="/dev/stdout")
+    with generator.start() as process:
+        generator.control(Control(rps=100))
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(20)]
+        generator.control(Control(stop=True))
+        rest, errors = process.communicate(timeout=20)
+    lines += rest.splitlines(keepends=True)
+    records = list(decode(line.encode() for line in lines))
+    assert len(records) == len(lines) and {type(record) for record in records} == {Request, ProcessSample}
+    assert process.returncode == 0 and "Aggregated" in errors  # locust's summary
 
 
 def test_records_it_cannot_write_end_it_with_status_1(tmp_path: Path) -> None:

@@ -172,18 +172,19 @@ async def test_an_api_server_that_fails_for_a_while_is_waited_for(double: ApiDou
         await until(settled(double))
 
 
-async def test_what_is_forbidden_is_told_once_and_the_others_go_on(double: ApiDouble) -> None:
+async def test_what_is_forbidden_is_told_to_the_next_plan_and_the_others_go_on(double: ApiDouble) -> None:
     double.fail = lambda request: 403 if request.path.endswith("/configmaps/w-0") else 0
-    async with operating(double, Planner()) as operator:
+    planner = Planner()
+    async with operating(double, planner) as operator:
         await until(lambda: sum(r.path.endswith("/w-0") for r in double.log) > 3)
         assert CONFIGMAPS.path("n", "w-1") in double.objects
-        events = [r.body for r in double.writes() if r.path.endswith("/events")]
-        assert [(e["reason"], e["regarding"]["name"]) for e in events] == [("NotApplied", "w")]
-        assert "configmaps/w-0" in events[0]["note"]
+        assert list(planner.saw[-1].refused) == ["w-0"] and "configmaps/w-0" in planner.saw[-1].refused["w-0"]
         failed = operator.metrics.registry.get_sample_value(
             "cellwall_operator_actions_total", {"action": "Apply", "outcome": "failed"}
         )
         assert failed and failed > 3
+        double.fail = lambda request: 0
+        await until(lambda: CONFIGMAPS.path("n", "w-0") in double.objects and planner.saw[-1].refused == {})
 
 
 async def test_a_plan_that_never_comes_to_rest_is_slowed_down(double: ApiDouble) -> None:

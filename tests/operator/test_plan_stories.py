@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cellwall_operator import names
-from cellwall_operator.actions import Apply, Join, MarkJoined, Merge, Resize
+from cellwall_operator.actions import Apply, Join, MarkJoined, Merge, Resize, Status
 from cellwall_operator.objects import Installation, Pod, Statistics
 from cellwall_operator.plan.publish import NEVER_S
 
@@ -319,11 +319,39 @@ def test_a_map_that_is_deleted_by_hand_goes_on_counting_and_shuts_nothing(runnin
     assert running.open("world-cell-0") and running.let_in
 
 
+def test_a_version_is_in_the_status_before_it_is_in_the_map(running: Cluster) -> None:
+    """Or it could be used twice: the map deleted, and nobody left who has seen it."""
+    change(running, *SERVICE, paused=True)
+    running.rest()
+    change(running, *SERVICE, paused=False)
+    first, second, *_ = running.plan().tracks["map"]
+    assert isinstance(first, Status) and first.status["mapVersion"] == 3
+    assert isinstance(second, Apply) and second.resource_version
+    running.do(first)
+    running.delete("ConfigMap", "world-map")
+    running.hosts.clear()
+    carry_out(running)
+    assert running.map is not None and running.map.version == 4
+
+
 def test_what_is_edited_by_hand_is_put_right(running: Cluster) -> None:
     running.objects["Deployment", "world-cell-0-node"]["spec"]["replicas"] = 7
     running.objects["Service", "world-cell-0-admin"]["spec"]["selector"]["x"] = "y"  # not ours: stays
     running.rest()
     assert running.objects["Deployment", "world-cell-0-node"]["spec"]["replicas"] == 1
+
+
+def test_a_door_that_a_foreign_hand_shut_during_a_reentry_opens_again(running: Cluster) -> None:
+    change(running, *SERVICE, paused=True)
+    running.rest()
+    change(running, *SERVICE, paused=False)
+    carry_out(running)
+    running.settle()
+    carry_out(running)
+    assert running.open("world-cell-0")
+    running.objects["Service", "world-cell-0-renewal"]["spec"]["selector"][names.PAUSED] = "true"
+    running.rest()
+    assert running.open("world-cell-0")
 
 
 def test_an_upgrade_rolls_one_zone_at_a_time(running: Cluster) -> None:

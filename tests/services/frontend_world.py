@@ -237,6 +237,10 @@ class FrontEnd:
         self._clients: list[Any] = []
 
     def start(self, **settings: Any) -> None:
+        self.launch(**settings)
+        wait_until(self.ready)
+
+    def launch(self, **settings: Any) -> None:
         config = {
             "name": "frontend-0",
             "listen": f"127.0.0.1:{self.port}",
@@ -252,15 +256,18 @@ class FrontEnd:
         with (self._folder / "log").open("ab") as log:
             command = [sys.executable, "-m", "cellwall_services.frontend", str(path)]
             self._process = subprocess.Popen(command, stderr=log, stdout=log, env=dict(os.environ))
-        wait_until(self.ready)
 
     def ready(self) -> bool:
+        return self.status("/ready") == 200
+
+    def status(self, path: str) -> int:
+        """HTTP status, 0 while nobody listens."""
         assert self._process is not None
         assert self._process.poll() is None, (self._folder / "log").read_text()
         try:
-            return self.get("/ready")[0] == 200
+            return self.get(path)[0]
         except OSError:
-            return False
+            return 0
 
     def get(self, path: str) -> tuple[int, str]:
         try:

@@ -26,6 +26,8 @@ from cellwall_services.frontend.catalog import Catalog, CellTables
 from cellwall_services.frontend.clock import AHEAD_MS, Clock
 from cellwall_services.frontend.ledger import Entry, Ledger
 
+from .frontend_world import FakeWorld, FrontEnd, wait_until
+
 # ---------------------------------------------------------------- placing, catalog, versions
 
 
@@ -187,7 +189,7 @@ def config_file(tmp_path: Path, **changes: Any) -> str:
     ("changes", "named"),
     [
         ({"listen": "nowhere"}, "nowhere"),
-        ({"map_path": "absent.json"}, "absent.json"),
+        ({"map_path": "/"}, "map_path|/: cannot be read"),
         ({"table_partitions": 0}, "table_partitions"),
         ({"name": "a/b"}, "name"),
         ({"colour": "red"}, "colour"),
@@ -196,6 +198,22 @@ def config_file(tmp_path: Path, **changes: Any) -> str:
 async def test_wrong_settings_are_refused_by_name(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
     with pytest.raises(Refused, match=named):
         await serve(load(FrontendConfig, [config_file(tmp_path, **changes)]), asyncio.Event())
+
+
+def test_a_map_that_comes_after_it_is_waited_for(tmp_path: Path) -> None:
+    world = FakeWorld()
+    world.place("c", "visits")
+    world.start()
+    front = FrontEnd(world, tmp_path)
+    try:
+        front.launch(map_path=str(tmp_path / "later.json"))
+        wait_until(lambda: front.status("/ready") == 503)
+        (tmp_path / "map.json").replace(tmp_path / "later.json")
+        wait_until(front.ready)
+        assert front.customer("c").describe_table(TableName="visits")["Table"]["TableStatus"] == "ACTIVE"
+    finally:
+        front.stop()
+        world.stop()
 
 
 def test_a_port_that_cannot_be_bound_ends_with_one_line_and_status_3(tmp_path: Path) -> None:

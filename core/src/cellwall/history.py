@@ -107,12 +107,12 @@ class NodeSample(_Record, frozen=True, kw_only=True, tag="node"):
 
 class CpuLimit(_Record, frozen=True, kw_only=True, tag="cpu-limit"):
     """A limited process, about every second, written by the limiter: its limit in cores, CPU spent since
-    the limit began, and the share of the last interval in which it was stopped."""
+    the limit began, and the share of the last interval in which it was stopped (None: nobody can tell)."""
 
     node: str
     limit_cores: float
     cpu_s: float
-    stopped_ratio: float
+    stopped_ratio: float | None = None
 
 
 class ProcessSample(_Record, frozen=True, kw_only=True, tag="process"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -59,6 +60,9 @@ OutOption = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Run folder; default runs/<utc>-<experiment>-<backend>-s<seed>."),
 ]
+ContextOption = Annotated[
+    str, typer.Option("--context", metavar="CTX", help="The cluster, by its name in the kubeconfig; has no default.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run although a cell is too small (a warning then).")]
 
 
@@ -66,8 +70,13 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Run although a cell 
 def run(
     experiment: ExperimentArg,
     backend: Annotated[
-        str, typer.Option(help="local: real processes on this machine. simulation: seconds. Or a module of your own.")
+        str,
+        typer.Option(
+            help="local: real processes on this machine. simulation: seconds. kubernetes: pods of a cluster. "
+            "Or a module of your own."
+        ),
     ] = "local",
+    context: ContextOption = "",
     arm: Annotated[
         list[str] | None, typer.Option("--arm", metavar="ARM", help="Only this arm; repeat. Default: all.")
     ] = None,
@@ -81,7 +90,7 @@ def run(
     Example: cellwall run september-2015 --backend simulation --arm monolith --arm cells-4 --seed 3
     """
     console = Console()
-    folder, runs = prepare(experiment, backend, arm or [], seed, set_ or [], out, force)
+    folder, runs = prepare(experiment, backend, arm or [], seed, set_ or [], out, force, context=context)
     return _finish(folder, runner.run(folder, runs, Progress(console)), console)
 
 
@@ -151,24 +160,34 @@ def lint(
 
 
 @app.command()
-def doctor() -> int:
-    """Say whether this machine can hold a verdict, and which faults it can do (ten seconds)."""
+def doctor(context: ContextOption = "") -> int:
+    """Say whether this machine (with --context: that cluster) can hold a verdict, and which faults it can do."""
     console = Console(soft_wrap=True)
-    found = []
+    found: list[health.Check] = []
     colour = {"ok": "green", "doubtful": "yellow", "bad": "red"}
-    for check in health.checks():
+    cluster = _cluster_checks() if context else None
+    for check in health.checks() if cluster is None else cluster.examine(context):
         found.append(check)
         console.print(f"{check.grade:<9}", style=colour[check.grade], end="")
         console.print(f"{check.name:<14} {check.text}", highlight=False, markup=False)
-    for fault, text in health.faults(found).items():
+    for fault, text in (health.faults(found) if cluster is None else cluster.faults(found)).items():
         console.print(f"fault    {fault:<14} {text}", highlight=False, markup=False)
     grades = {check.grade for check in found}
+    where = f"The cluster of context {context}" if context else "This machine"
     if "bad" in grades:
-        console.print("This machine cannot hold a verdict of the local backend; --backend simulation runs anywhere.")
+        backend = "kubernetes" if context else "local"
+        console.print(f"{where} cannot hold a verdict of the {backend} backend; --backend simulation runs anywhere.")
         return exit_status("unknown")
     doubt = "; doubtful where marked, so a run may come out unknown" if "doubtful" in grades else ""
-    console.print(f"This machine can hold a verdict{doubt}.")
+    console.print(f"{where} can hold a verdict{doubt}.")
     return 0
+
+
+def _cluster_checks() -> ModuleType:
+    """Loaded only where a cluster is meant: the client takes most of a second."""
+    from .backends.cluster import checks
+
+    return checks
 
 
 living.add_to(app)

@@ -26,7 +26,7 @@ from .fileform import Activity, File, Provider
 from .settings import build
 
 CONTROL = "cellwall_lab.chaos.control"
-PARAMETERS = ("arm", "backend", "seed", "settings", "out", "force")
+PARAMETERS = ("arm", "backend", "seed", "settings", "out", "force", "context")
 # What the control puts into `configuration` for the activities, beside the file's own.
 GIVEN = {*runbook.Timeline.__struct_fields__, "targets", "renew_every_s", "time_limit_s"}
 DOMAINS = 4  # verbs.Targets: a network domain is a quarter of the servers

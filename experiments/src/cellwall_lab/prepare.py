@@ -14,7 +14,7 @@ from cellwall.errors import Refused
 
 from . import experiment as experiments
 from . import settings
-from .backends.config import backend_module
+from .backends.config import backend_module, check_context
 from .experiment import ArmRun, Experiment
 from .runfolder import PREDICTION, RunFolder, RunInfo, check_path, new_path
 
@@ -28,11 +28,13 @@ def prepare(
     out: Path | None,
     force: bool,
     *,
+    context: str = "",
     prediction: bool = False,
 ) -> tuple[RunFolder, list[ArmRun]]:
     """Check it all, then make the run folder. ``prediction``: there will be another run inside it."""
     experiment = experiments.load(name)
     backend_module(backend)
+    check_context(backend, context)
     overrides = settings.parse(assignments)
     names = experiment.arms_named(arms)
     chosen = seed_of(seed)
@@ -49,7 +51,8 @@ def prepare(
         arms=names,
         settings=assignments,
         force=force,
-        command=_repeat(name, backend, names, runs[0].seed, assignments, force, experiment),
+        context=context,
+        command=_repeat(name, backend, context, names, runs[0].seed, assignments, force, experiment),
     )
     path = (out or new_path(info)).absolute()
     check_path(path / PREDICTION if prediction else path, names)
@@ -64,10 +67,18 @@ def seed_of(text: str | None) -> int | None:
 
 
 def _repeat(
-    name: str, backend: str, arms: list[str], seed: int, assignments: list[str], force: bool, experiment: Experiment
+    name: str,
+    backend: str,
+    context: str,
+    arms: list[str],
+    seed: int,
+    assignments: list[str],
+    force: bool,
+    experiment: Experiment,
 ) -> str:
     """The command that repeats this run."""
     words = ["cellwall", "run", name, "--backend", backend, "--seed", str(seed)]
+    words += ["--context", context] if context else []
     if arms != list(experiment.extension.arms):
         words += [word for arm in arms for word in ("--arm", arm)]
     words += [word for text in assignments for word in ("--set", text)]

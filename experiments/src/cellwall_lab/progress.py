@@ -16,6 +16,7 @@ from rich.table import Table
 from cellwall.errors import CellwallError
 
 from .experiment import ArmRun
+from .runfolder import LOGS
 from .verbs import Window, WindowStats, WorldClient
 
 READ_EVERY_S = 1.0
@@ -88,7 +89,7 @@ class Progress:
         assert self._run is not None
         w = self._window
         if w is None:
-            return [("arm", self._label), ("phase", "starting")]
+            return [("arm", self._label), ("phase", "starting"), *self._waiting()]
         expected_s = self._run.line.expected_s(self._run.runbook)
         return [
             ("arm", self._label),
@@ -99,6 +100,14 @@ class Progress:
             ("queue", f"{sum(c.queue for c in w.cells.values())}"),
             ("oldest", f"{max((c.oldest_s for c in w.cells.values()), default=0.0):.1f} s"),
         ]
+
+    def _waiting(self) -> list[tuple[str, str]]:
+        """What a backend that takes its time has said last (the others say nothing before they end)."""
+        try:
+            said = (self._socket.parent / LOGS / "world.err").read_text(errors="replace").strip()
+        except OSError:
+            return []
+        return [("said", said.splitlines()[-1].removeprefix("cellwall: "))] if said else []
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))

@@ -48,6 +48,7 @@ class RunInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     arms: list[str]
     settings: list[str] = []
     force: bool = False
+    context: str = ""  # the cluster, by its name in the kubeconfig
     command: str = ""
 
 

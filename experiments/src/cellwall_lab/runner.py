@@ -23,13 +23,13 @@ from cellwall.errors import CellwallError, Refused
 from cellwall.verdict import Verdict
 
 from . import children, judging
-from .backends.config import SIDE_BY_SIDE
+from .backends.config import SIDE_BY_SIDE, patience
 from .experiment import ArmRun
 from .progress import Progress
 from .runfolder import EXPERIMENT, JOURNAL, LOGS, REFUSED, RunFolder, short
 
 POLL_S = 0.1
-END_S = 60.0  # guess: Chaos Toolkit's rollbacks, then the world's own end
+END_S = 30.0  # guess: Chaos Toolkit's rollbacks, beside the world's own end
 FOREIGN_SETTINGS = "/nonexistent"  # a user's ~/.chaostoolkit must not add controls or change strategies
 
 
@@ -39,6 +39,7 @@ class Interrupted(BaseException):
 
 def run(folder: RunFolder, runs: list[ArmRun], progress: Progress) -> Verdict:
     """Run these arms in order. The verdict is complete after each of them."""
+    end_s = END_S + patience(folder.info.backend).exit_s
     at_once = (os.cpu_count() or 1) if folder.info.backend in SIDE_BY_SIDE else 1
     running: dict[str, subprocess.Popen[bytes]] = {}
     with signals():
@@ -51,13 +52,13 @@ def run(folder: RunFolder, runs: list[ArmRun], progress: Progress) -> Verdict:
                 del running[arm_run.arm]
         except Interrupted as signal_name:
             for arm, process in running.items():
-                children.end(process, END_S)
+                children.end(process, end_s)
                 _void(folder, arm, f"interrupted by {signal_name}")
             progress.end(f"interrupted by {signal_name}; nothing is left running")
             raise
         finally:
             for process in running.values():
-                children.end(process, END_S)
+                children.end(process, end_s)
     return conclude(folder)
 
 
@@ -92,6 +93,7 @@ def command(folder: RunFolder, arm: str) -> list[str]:
         "seed:int": str(info.seed),
         "settings": shlex.join(info.settings),
         "force": "true" if info.force else "false",
+        "context": info.context,
         "out": str(folder.path),
     }
     return [
@@ -116,7 +118,7 @@ def _follow(folder: RunFolder, arm_run: ArmRun, process: subprocess.Popen[bytes]
     while process.poll() is None:
         progress.tick()
         time.sleep(POLL_S)
-    status = children.end(process, END_S)
+    status = children.end(process, END_S)  # it has ended: this is for what it left
     refused = folder.arm(arm) / REFUSED
     if refused.exists():
         progress.end("refused")

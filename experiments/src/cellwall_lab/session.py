@@ -15,15 +15,14 @@ from pathlib import Path
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
 
 from . import children
-from .backends.config import REFUSED_STATUS, ArmConfig, backend_module
+from .backends.config import REFUSED_STATUS, ArmConfig, backend_module, patience
 from .experiment import ArmRun
 from .runfolder import LOGS, SOCKET, short
 from .verbs import MarkPhase, Stop, WorldClient
 
-READY_S = 180.0  # the local backend fills a store and starts a fleet in up to 60 s; three times that on a busy host
 POLL_S = 0.05
 STOP_S = 180.0  # the audit reads every acknowledged key, then the records are merged (guess)
-EXIT_S = 30.0  # guess: from the answer to Stop until the process is gone
+CALL_S = 30.0  # guess: of a verb that takes no time by itself
 
 
 class World:
@@ -39,6 +38,7 @@ class World:
         force: bool = False,
         name: str = "",
         page_port: int | None = None,
+        context: str = "",
     ) -> None:
         self.folder = folder.absolute()
         self.socket = short(self.folder / SOCKET)
@@ -53,7 +53,9 @@ class World:
             force=force,
             name=name,
             page_port=page_port,
+            context=context,
         )
+        self._patience = patience(backend)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -70,7 +72,7 @@ class World:
         self._await_ready(logs / "world.out")
 
     def mark(self, phase: str) -> None:
-        WorldClient(self.socket, timeout_s=EXIT_S).call(MarkPhase(name=phase))
+        WorldClient(self.socket, timeout_s=CALL_S).call(MarkPhase(name=phase))
 
     def stop(self) -> str:
         """End the world in order, with its audit. Returns what went wrong, or nothing."""
@@ -79,16 +81,16 @@ class World:
             WorldClient(self.socket, timeout_s=STOP_S).call(Stop())
         except CellwallError as error:
             trouble = f"the world did not stop in order: {error}"
-        status = self._end(EXIT_S)
+        status = self._end(self._patience.exit_s)
         return "; ".join(text for text in (trouble, self._ended(status) if status else "") if text)
 
-    def abort(self, grace_s: float = EXIT_S) -> str:
+    def abort(self, grace_s: float | None = None) -> str:
         """End the world now, without an audit. `Stop` would queue behind a verb in hand; a signal does not.
         Returns why it had ended, or had begun to, by itself; nothing if it had not."""
         if self._process is None:
             return ""
         before = self._process.poll()
-        status = children.end(self._process, grace_s)
+        status = children.end(self._process, self._patience.exit_s if grace_s is None else grace_s)
         # Killed by a signal only now: the signal was ours.
         return self._ended(status) if before or status > 0 else ""
 
@@ -106,7 +108,8 @@ class World:
 
     def _await_ready(self, out: Path) -> None:
         assert self._process is not None
-        give_up = time.monotonic() + READY_S
+        ready_s = self._patience.ready_s
+        give_up = time.monotonic() + ready_s
         while b"ready" not in out.read_bytes().split():
             status = self._process.poll()
             if status == REFUSED_STATUS:
@@ -114,7 +117,7 @@ class World:
             if status is not None:
                 raise Unknown(f"{self._module} ended with {children.exit_text(status)}: {self._said()}")
             if time.monotonic() > give_up:
-                raise Unavailable(f"{self._module} was not ready within {READY_S:.0f} s: {self._said()}")
+                raise Unavailable(f"{self._module} was not ready within {ready_s:.0f} s: {self._said()}")
             time.sleep(POLL_S)
 
     def _ended(self, status: int) -> str:

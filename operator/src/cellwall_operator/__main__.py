@@ -122,8 +122,8 @@ class Operator:
                     await runner.cleanup()
 
                 await handlers.watch(self.cache, self.api.session, self.settings.namespaces, self.stop, ending)
-                if not acting.cancelled() and acting.exception() is not None:
-                    raise acting.exception() or AssertionError
+                if not acting.cancelled():
+                    acting.result()  # what went wrong, if something did
         finally:
             await runner.cleanup()
 
@@ -188,6 +188,8 @@ def main() -> int:
     except CellwallError as error:
         print(f"cellwall-operator: {error}", file=sys.stderr)
         return 3 if isinstance(error, Refused) else 1
+    except KeyboardInterrupt:  # while it waits for a cluster; later, kopf ends it in order
+        return 130
     return 0
 
 

@@ -215,6 +215,6 @@ def _without_version(body: Body) -> Body:
 
 
 def _replace(values: dict[str, Any], name: str, value: Any) -> bool:
-    changed = values.get(name) != value
+    changed = bool(values.get(name) != value)
     values[name] = value
     return changed

@@ -25,7 +25,7 @@ SECONDS = (0.005, 0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # the 
 
 PREFIX = "cellwall_operator_"
 
-disable_created_metrics()  # when a counter was made: a line for every line that says something
+disable_created_metrics()  # type: ignore[no-untyped-call]  # when a counter was made: a line for every line that says something
 
 
 class Metrics:

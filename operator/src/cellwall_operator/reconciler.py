@@ -1,8 +1,8 @@
 """One reconciliation: observe, plan, apply.
 
 Decides nothing: it hands the cache's values to `plan`, the plan to `apply`, and what became of it to the scheduler.
-The only state is how often the same plan was carried out in a row: a plan that is still the same after it was carried
-out is not brought nearer by haste, so it counts as a failure.
+Its own state is the last plan's: what was refused of it, which the next plan tells in conditions; and what it asked
+for, because a plan that is still the same after it was carried out is not brought nearer by haste: it counts as failed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import actions
 from .actions import Plan
 from .apply import Applier
 from .cache import Cache, Key
-from .errors import CellwallError, Refused
+from .errors import Refused
 from .http import Pods
 from .metrics import Metrics
 from .objects import Installation, Observed
@@ -49,15 +49,16 @@ class Reconciler:
         plan = await asyncio.get_running_loop().run_in_executor(self._thread, self._plan, observed, time.time())
         self._pods.ask(key, plan.ask)
         outcome = await self._applier.carry_out(key, plan)
-        self._refused[key] = {t: str(error) for t, error in outcome.failures.items() if isinstance(error, Refused)}
         again = bool(outcome.changed) and self._repeats(key, plan)
         if not outcome.changed:
             self._last.pop(key, None)
         failed = bool(outcome.failures) or again
-        await self._tell(key, observed, outcome.failures)
+        refused = {track: str(error) for track, error in outcome.failures.items() if isinstance(error, Refused)}
+        again_s = plan.look_again_s if refused == self._refused.get(key, {}) else 0.0  # the next plan tells of it
+        self._refused[key] = refused
         told = "failed" if outcome.failures else "repeated" if again else "changed" if outcome.changed else "unchanged"
         self._metrics.reconciled.labels(told).observe(time.perf_counter() - started_s)
-        return Look(plan.look_again_s, now=bool(outcome.changed or outcome.stale), failed=failed)
+        return Look(again_s, now=bool(outcome.changed or outcome.stale), failed=failed)
 
     def found(self, *, can_resize: bool, definitions: str) -> None:
         """What the cluster was found to be; the next plans go by it."""
@@ -73,17 +74,3 @@ class Reconciler:
         wanted = msgspec.msgpack.encode([a for a in plan.actions if not isinstance(a, actions.Event)])
         before, self._last[key] = self._last.get(key), wanted
         return before == wanted
-
-    async def _tell(self, key: Key, observed: Observed, failures: dict[str, CellwallError]) -> None:
-        """What the API server refuses, somebody must hear of; what it could not do just now comes by itself."""
-        if observed.service is None:
-            return
-        service = observed.service
-        ref = actions.Ref("cellwall.dev/v1alpha1", "MetadataService", service.name, service.uid)
-        events = tuple(
-            actions.Event(ref, "Warning", "NotApplied", f"{track}: {error}")
-            for track, error in failures.items()
-            if isinstance(error, Refused)
-        )
-        if events:
-            await self._applier.carry_out(key, Plan(tracks={"failures": events}))

@@ -1,4 +1,4 @@
-"""What the operator is started with: the command line, nothing else (I: settings are never read from the environment).
+"""What the operator is started with: its command line, and nothing of the environment.
 
 Decides names, defaults and what is refused; starts nothing.
 """

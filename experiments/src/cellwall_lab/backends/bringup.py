@@ -25,13 +25,11 @@ from .calibrate import Calibrator, costs_of, on_healthy_traffic
 from .config import ArmConfig
 from .launch import first_map, start_frontend, start_host, start_load, start_node
 from .live import Live
+from .pacing import ENTRY_CORES, reentry_over_s
 from .processes import free_port, write_json
-from .running import Running, answers, until
+from .running import Running, answers, unless_stopped, until
 from .world_record import world_record
 
-# What the nodes get of two cores while hosts create 740,000 partitions on disk (8 s of CPU; a guess, as if limited).
-# With waves for a whole core the fleet stuck before it was in.
-ENTRY_CORES = 0.5
 CALIBRATE_PERIODS = 0.6  # of renewals, whose order is by metadata partition, each with its large and small memberships
 DISK_FREE_BYTES = 2 * 2**30  # a run of the reference set leaves about 0.5 GB (measured)
 
@@ -45,23 +43,14 @@ async def bring_up(config: ArmConfig, stopped: asyncio.Event) -> Running | None:
         raise Refused(f"--out: {free / 2**30:.1f} GiB free on its disk; a run needs {DISK_FREE_BYTES / 2**30:.0f}")
     layout = make_layout(spec, lambda name: Random(f"{spec.seed}/{name}"))
     running = Running(config, layout, stopped)
-    building = asyncio.create_task(_build(running))
-    stopping = asyncio.create_task(stopped.wait())
     try:
-        await asyncio.wait([building, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not building.done():
-            return None
-        await building
+        if await unless_stopped(_build(running), stopped):
+            return running
     except BaseException:
         await asyncio.to_thread(running.processes.end_all)
         raise
-    finally:
-        stopping.cancel()
-        if not building.done():
-            building.cancel()
-            await asyncio.gather(building, return_exceptions=True)
-            await asyncio.to_thread(running.processes.end_all)
-    return running
+    await asyncio.to_thread(running.processes.end_all)
+    return None
 
 
 async def _build(run: Running) -> None:
@@ -114,7 +103,7 @@ def _let_in(run: Running) -> None:
     start_s = time.time() + 0.5
     entries = {}
     for name, entry in run.map.cells.items():
-        over_s = run.reentry_over_s(name, ENTRY_CORES / len(run.map.cells))
+        over_s = reentry_over_s(run.layout, name, run.costs, ENTRY_CORES / len(run.map.cells))
         entries[name] = msgspec.structs.replace(entry, reentry_from_s=start_s, reentry_over_s=over_s)
     run.map = msgspec.structs.replace(run.map, version=run.map.version + 1, cells=entries)
     run.processes.publish(run.map)

@@ -19,7 +19,7 @@ from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
 from cellwall.placement import PlacedTable
 
 from .. import verbs
-from .http_calls import Calls
+from .ground import Asks
 
 POLL_S = 0.5  # guess: servers confirm with their next renewal, seconds away
 ASK_S = 5.0  # guess: five times a customer's patience; the front end answers from its own ledger
@@ -61,7 +61,7 @@ def new_name(taken: Sequence[str]) -> str:
     return f"{STEM}-{number}"
 
 
-async def grow(verb: verbs.GrowIndexes, placed: Sequence[PlacedTable], frontend: str, calls: Calls) -> verbs.StepResult:
+async def grow(verb: verbs.GrowIndexes, placed: Sequence[PlacedTable], frontend: str, calls: Asks) -> verbs.StepResult:
     """Add the indexes and wait until all are ACTIVE. Unknown: some are not, by the deadline; they may yet be."""
     if verb.count < 1:
         raise Refused(f"grow-indexes.count: {verb.count} is not allowed; it must be >= 1")
@@ -92,7 +92,7 @@ async def grow(verb: verbs.GrowIndexes, placed: Sequence[PlacedTable], frontend:
 class _Growing:
     """One table. ``active``: how many of its new indexes can be used."""
 
-    def __init__(self, table: Table, frontend: str, calls: Calls) -> None:
+    def __init__(self, table: Table, frontend: str, calls: Asks) -> None:
         self.table, self.active = table, 0
         self._frontend, self._calls = frontend, calls
 

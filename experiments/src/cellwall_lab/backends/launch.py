@@ -21,6 +21,8 @@ from .catalogue import make_catalogue
 from .processes import free_port, listen, write_json
 from .running import UP_S, Running, answers
 
+LOCUST_OPTIONS = ["--headless", "--users", "1", "--spawn-rate", "1", "--only-summary", "--loglevel", "WARNING"]
+
 
 class StartedNode(msgspec.Struct, frozen=True):
     name: str
@@ -124,8 +126,7 @@ def start_load(run: Running, frontend: str) -> None:
         metrics_listen=f"127.0.0.1:{free_port()}",
     )
     write_json(config, load)
-    quiet = ["--headless", "--users", "1", "--spawn-rate", "1", "--only-summary", "--loglevel", "WARNING"]
-    locust: list[str | Path] = [sys.executable, "-m", "locust", "-f", _locustfile(), *quiet]
+    locust: list[str | Path] = [sys.executable, "-m", "locust", "-f", _locustfile(), *LOCUST_OPTIONS]
     run.processes.start("load", locust, env={"CELLWALL_LOAD_CONFIG": str(config)})
 
 

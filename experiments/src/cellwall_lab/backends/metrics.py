@@ -45,7 +45,8 @@ class Metrics(Collector):
         for node, record in self._limits.items():
             limit.add_metric([node], record.limit_cores)
             used.add_metric([node], record.cpu_s)
-            stopped.add_metric([node], record.stopped_ratio)
+            if record.stopped_ratio is not None:
+                stopped.add_metric([node], record.stopped_ratio)
         yield from (limit, used, stopped)
         servers = GaugeMetricFamily("cellwall_world_servers", "Storage servers", labels=["cell"])
         out = GaugeMetricFamily("cellwall_world_servers_out", "Storage servers out of service", labels=["cell"])

@@ -10,8 +10,8 @@ WORLD_FILE = "world.ndjson"
 
 
 class Recorder:
-    def __init__(self, folder: Path) -> None:
-        self._file = (folder / WORLD_FILE).open("ab", buffering=0)
+    def __init__(self, folder: Path, name: str = WORLD_FILE) -> None:
+        self._file = (folder / name).open("ab", buffering=0)
 
     def add(self, record: history.Record) -> None:
         self._file.write(history.encode(record))

@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
-from cellwall import renewal
 from cellwall.arrivals import Control
 from cellwall.capacity import Costs
 from cellwall.errors import Unavailable
 from cellwall.model import CellMap
-from cellwall.placement import Layout, cell_id
+from cellwall.placement import Layout
 
 from .calibrate import Calibration
 from .config import ArmConfig
@@ -42,13 +42,11 @@ class Running:
         self.limits: dict[str, Limit] = {}
         self.hosts: dict[str, str] = {}  # name -> address
         self.frontend = ""  # its address
-        self.weights: dict[str, dict[int, float]] = {}  # of each cell's metadata partitions, where one was set
         self.costs = Costs(0.0, 0.0)
         self.alone: Calibration | None = None  # of a node that serves nobody else; None where none is needed
         self.cores = 0.0  # the CPU limit of the whole metadata service
         self.map = CellMap(0, {}, {})
         self.nodes_started: dict[str, int] = {}
-        self.paused: set[str] = set()  # cells whose listeners are shut down
 
     def limit(self, node: str, pid: int, cores: float) -> None:
         self.limits[node] = Limit(node, pid, cores)
@@ -64,12 +62,6 @@ class Running:
     def control(self, *, rps: float, stop: bool = False, audit: bool = True) -> None:
         write_json(self.processes.folder / "load-control.json", Control(rps=rps, stop=stop, audit=audit))
 
-    def reentry_over_s(self, cell: str, cores: float) -> float:
-        """How long this cell's servers need to be let in, with so much CPU."""
-        mine = [s for s in range(self.layout.fleet.servers) if cell_id(self.layout.cell[s]) == cell]
-        records = sum(self.layout.records[s] for s in mine)
-        return renewal.reentry_over_s(records, len(mine), self.costs.c_record_s, self.costs.c_request_s, cores)
-
 
 async def answers(run: Running, url: str, what: str) -> None:
     """Wait until a GET is answered with 200."""
@@ -83,6 +75,22 @@ async def answers(run: Running, url: str, what: str) -> None:
             except (aiohttp.ClientError, TimeoutError):
                 pass
             await _not_yet(run, what, deadline_s)
+
+
+async def unless_stopped(work: Coroutine[Any, Any, None], stopped: asyncio.Event) -> bool:
+    """Do this unless ``stopped`` is set first; whether it was done."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            return False
+        await working
+        return True
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
 
 
 async def until(run: Running, holds: Callable[[], bool], what: str) -> None:

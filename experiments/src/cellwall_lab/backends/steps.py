@@ -1,14 +1,12 @@
-"""What operators do to a local world: probe, add a node, pause, resume, set limits and weights.
+"""What operators do to a world: probe, add a node, pause, resume, set limits and weights.
 
-Decides how a step is carried out on the processes and that each is recorded with its outcome; never when one is
-taken (that is the runbook). Invariant: a step that fails leaves the published map as it was.
+Decides what each step is, in which cells, and that it is recorded with its outcome; how it is carried out is the
+ground's, when it is taken the runbook's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,28 +14,19 @@ from typing import Any
 import msgspec
 
 from cellwall import history
-from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
-from cellwall.model import CellEntry
+from cellwall.errors import Refused, Unavailable, Unknown
 
 from .. import verbs
-from .http_calls import Calls
-from .launch import start_node
-from .limiter import Limit
+from .ground import Ground
 from .live import Live
-from .processes import BACKLOG
-from .running import Running
 from .targets import named_cells, worst
-
-POLL_S = 0.1
-HOSTS_FOLLOW_S = 5.0
 
 
 class Steps:
     """The steps of one running world."""
 
-    def __init__(self, running: Running, live: Live, calls: Calls, record: Callable[[history.Record], None]) -> None:
-        self._run, self._live, self._calls, self._record = running, live, calls, record
-        self._spec = running.layout.spec
+    def __init__(self, ground: Ground, live: Live, record: Callable[[history.Record], None]) -> None:
+        self._ground, self._live, self._record = ground, live, record
 
     async def take(self, verb: Any) -> verbs.StepResult:
         """Carry out a verb that is a step."""
@@ -48,7 +37,8 @@ class Steps:
                 return await self._over_cells("admin-probe", verb.cell, lambda c: self._probe(c, verb.deadline_s))
             case verbs.AddCapacity():
                 cell = verb.cell if verb.cell != "*" else ",".join(self._live.sick_cells()) or "*"
-                return await self._over_cells("add-capacity", cell, lambda c: self._add_node(c, verb.deadline_s))
+                deadline_s = self._deadline_s(verb.deadline_s)
+                return await self._over_cells("add-capacity", cell, lambda c: self._ground.add_node(c, deadline_s))
             case verbs.Pause():
                 return await self._over_cells("pause", verb.cell, self._pause)
             case verbs.Resume():
@@ -66,17 +56,14 @@ class Steps:
             raise Refused(f"limit-cpu.factor: {factor!r} is not allowed; it must be > 0")
 
         async def limit(cell: str) -> verbs.StepResult:
-            for node in self._run.map.cells[cell].nodes:
-                old = self._run.limits[node]
-                self._run.limits[node] = Limit(node, old.pid, old.cores * factor)
-            self._run.publish_limits()
+            await self._ground.multiply_limit(cell, factor)
             return verbs.StepResult("done", 0.0)
 
         return await self._over_cells("limit-cpu", verb.cell, limit)
 
     async def _over_cells(self, step: str, cells: str, act: Any) -> verbs.StepResult:
         """Carry a step out in several cells at once, and record each."""
-        names = named_cells(cells, self._run.map.cells)
+        names = named_cells(cells, self._ground.cells)
 
         async def one(cell: str) -> verbs.StepResult:
             now_s, started_s = time.time(), time.monotonic()
@@ -95,98 +82,27 @@ class Steps:
         return worst(dict(zip(names, await asyncio.gather(*map(one, names)), strict=True)))
 
     def _deadline_s(self, deadline_s: float | None) -> float:
-        return 2 * self._spec.renewal.time_limit_s if deadline_s is None else deadline_s
+        return 2 * self._ground.layout.spec.renewal.time_limit_s if deadline_s is None else deadline_s
 
     async def _probe(self, cell: str, deadline_s: float | None) -> verbs.StepResult:
         started_s = time.monotonic()
-        node = next(iter(self._run.map.cells[cell].admin.values()))
-        await self._calls.ask("GET", f"{node}/map/0", b"", self._deadline_s(deadline_s), decode=False)
+        node = self._ground.admins(cell)[0]
+        await self._ground.calls.ask("GET", f"{node}/map/0", b"", self._deadline_s(deadline_s), decode=False)
         return verbs.StepResult("done", time.monotonic() - started_s)
 
-    async def _add_node(self, cell: str, deadline_s: float | None) -> verbs.StepResult:
-        """Start a node with as much CPU as the cell has, let it take over half of the metadata partitions
-        from a running one, publish who owns what. Nothing changes unless all of it succeeds."""
-        entry = self._run.map.cells[cell]
-        deadline_s = self._deadline_s(deadline_s)
-        source = next(iter(entry.admin))
-        taken = [p for p, owners in enumerate(entry.owners) if source in owners][1::2]
-        cores = sum(self._run.limits[node].cores for node in entry.nodes)
-        node = await start_node(self._run, cell, may_end=True)
-        if cell in self._run.paused:  # a pause holds for nodes that come in it, or their servers would not be paused
-            self._close(node.name)
-        try:
-            self._run.limit(node.name, node.pid, cores)
-            body = msgspec.json.encode({"source": entry.admin[source], "partitions": taken, "deadline_s": deadline_s})
-            joined = await self._calls.ask("POST", f"{node.admin}/join", body, deadline_s * len(taken) + 5.0)
-        except CellwallError:
-            await self._drop(node.name)
-            raise
-        if joined["outcome"] != "done":
-            await self._drop(node.name)
-            took_s = sum(joined["took_s"])
-            return verbs.StepResult(joined["outcome"], took_s, joined["reason"])
-        owners = [[node.name] if p in taken else mine for p, mine in enumerate(entry.owners)]
-        nodes, admin = {**entry.nodes, node.name: node.renewal}, {**entry.admin, node.name: node.admin}
-        self._run.processes.must_stay(node.name)
-        self._publish(msgspec.structs.replace(entry, nodes=nodes, admin=admin, owners=owners))
-        return verbs.StepResult("done", sum(joined["took_s"]))
-
-    async def _drop(self, node: str) -> None:
-        self._run.unlimit(node)
-        await asyncio.to_thread(self._run.processes.end, node)
-        self._run.listeners.pop(node).close()
-
     async def _pause(self, cell: str) -> verbs.StepResult:
-        """Shut the listeners down: the kernel refuses from now on, without asking the overloaded node."""
-        self._run.paused.add(cell)
-        for node in self._run.map.cells[cell].nodes:
-            self._close(node)
+        await self._ground.pause(cell)
         return verbs.StepResult("done", 0.0)
 
-    def _close(self, node: str) -> None:
-        with contextlib.suppress(OSError):  # closed already: a pause of what is paused
-            self._run.listeners[node].shutdown(socket.SHUT_RDWR)
-
     async def _resume(self, cell: str, over_s: float | None) -> verbs.StepResult:
-        """Publish the waves, wait until the hosts follow, open the listeners."""
-        entry = self._run.map.cells[cell]
-        cores = sum(self._run.limits[node].cores for node in entry.nodes)
-        if over_s is None:
-            over_s = self._run.reentry_over_s(cell, cores)
-        # Servers hear of the waves before the door opens, else all would be there at once.
-        start_s = time.time() + 0.5
-        self._publish(msgspec.structs.replace(entry, reentry_from_s=start_s, reentry_over_s=over_s))
-        await self._hosts_follow()
-        for node in entry.nodes:
-            self._run.listeners[node].listen(BACKLOG)
-        self._run.paused.discard(cell)
-        return verbs.StepResult("done", 0.0, f"waves over {over_s:.1f} s")
-
-    async def _hosts_follow(self) -> None:
-        deadline_s = time.monotonic() + HOSTS_FOLLOW_S
-        while time.monotonic() < deadline_s:
-            answers = await asyncio.gather(
-                *(
-                    self._calls.ask("GET", f"{host}/map-version", b"", HOSTS_FOLLOW_S)
-                    for host in self._run.hosts.values()
-                )
-            )
-            if all(answer["version"] >= self._run.map.version for answer in answers):
-                return
-            await asyncio.sleep(POLL_S)
-        raise Unknown(f"the storage hosts did not follow the cell map within {HOSTS_FOLLOW_S:g} s")
+        return verbs.StepResult("done", 0.0, await self._ground.resume(cell, over_s))
 
     async def _weight(self, cell: str, verb: verbs.Weight) -> verbs.StepResult:
         body = msgspec.json.encode({"percent": verb.percent})
-        for address in self._run.map.cells[cell].admin.values():
-            answer = await self._calls.ask("PUT", f"{address}/weight/{verb.partition}", body, self._deadline_s(None))
+        for node in self._ground.admins(cell):
+            url = f"{node}/weight/{verb.partition}"
+            answer = await self._ground.calls.ask("PUT", url, body, self._deadline_s(None))
             if answer["percent"] != verb.percent:
                 raise Unknown(f"weight: asked for {verb.percent:g}, read back {answer['percent']:g}")
-        self._run.weights.setdefault(cell, {})[verb.partition] = verb.percent
+        self._ground.weights.setdefault(cell, {})[verb.partition] = verb.percent
         return verbs.StepResult("done", 0.0)
-
-    def _publish(self, entry: CellEntry) -> None:
-        cell_map = self._run.map
-        cells = {**cell_map.cells, entry.id: entry}
-        self._run.map = msgspec.structs.replace(cell_map, version=cell_map.version + 1, cells=cells)
-        self._run.processes.publish(self._run.map)

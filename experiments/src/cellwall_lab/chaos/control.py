@@ -26,7 +26,7 @@ from cellwall.errors import CellwallError, Refused
 
 from .. import experiment as experiments
 from .. import judging, settings
-from ..backends.config import backend_module
+from ..backends.config import backend_module, check_context
 from ..runfolder import CALIBRATION, REFUSED, RUN, VERDICT, RunFolder, RunInfo, new_path, write_verdict
 from ..runner import render
 from ..session import World
@@ -132,7 +132,9 @@ def _open(context: dict[str, Any], configuration: dict[str, Any]) -> _Session:
     if context.get("dry"):
         raise Refused("--dry: not allowed; `cellwall lint` checks a file, `--backend simulation` runs it in seconds")
     arm, backend = str(configuration["arm"]), str(configuration["backend"])
+    context_name = str(configuration.get("context") or "")
     backend_module(backend)
+    check_context(backend, context_name)
     assignments = shlex.split(str(configuration.get("settings") or ""))
     force = str(configuration.get("force") or "").lower() in ("1", "true", "yes")
     run = experiments.resolve(
@@ -144,11 +146,18 @@ def _open(context: dict[str, Any], configuration: dict[str, Any]) -> _Session:
         folder = RunFolder.open(Path(out))
     else:
         info = RunInfo(
-            experiment=experiment.name, backend=backend, seed=run.seed, arms=[arm], settings=assignments, force=force
+            experiment=experiment.name,
+            backend=backend,
+            seed=run.seed,
+            arms=[arm],
+            settings=assignments,
+            force=force,
+            context=context_name,
         )
         folder = RunFolder.create(experiment, info, Path(out) if out else None)
     calibration = next((p for a in folder.info.arms if (p := folder.arm(a) / CALIBRATION).exists()), None)
-    return _Session(folder, run, World(run, backend, folder.arm(arm), calibration, force=force), alone)
+    world = World(run, backend, folder.arm(arm), calibration, force=force, context=context_name)
+    return _Session(folder, run, world, alone)
 
 
 def _hand_on(session: _Session, configuration: dict[str, Any]) -> None:

@@ -157,7 +157,7 @@ def _object_schema(kind: Kind) -> dict[str, Any]:
         "properties": {
             "apiVersion": {"description": "Version of the schema of this object", "type": "string"},
             "kind": {"description": "Kind of this object", "type": "string"},
-            "metadata": {"description": "Name, labels and annotations", "type": "object"},
+            "metadata": {"type": "object"},  # the server explains it
             "spec": {**struct_schema(kind.spec, defaults=True), "description": "What is wanted"},
             "status": struct_schema(kind.status, defaults=False),
         },

@@ -51,6 +51,12 @@ class Rule:
         return {**written, "fieldPath": self.path} if self.path else written
 
 
+def _computed(text: str, *expressions: str) -> str:
+    """An expression that sets figures into ``text``, whose {} they replace. Not by "+": the server counts what string()
+    returns as endless there and refuses the definition (kubernetes/kubernetes issue 124234)."""
+    return f"'{text.replace('{}', '%s')}'.format([{', '.join(f'string({one})' for one in expressions)}])"
+
+
 def _at_least(field: str, least: str, why: str, *, optional: bool = False) -> Rule:
     """What is no quantity at all is left to the pattern, whose answer is better."""
     value, absent = f"self.{field}", f"!has(self.{field}) || " if optional else ""
@@ -63,9 +69,8 @@ def _at_least(field: str, least: str, why: str, *, optional: bool = False) -> Ru
 
 NODE_CPU_MIN = millicores(NODE_CORES_MIN)
 _NODE_M = round(NODE_CORES_MIN * 1000)
-_SLOW = "with less a node takes minutes to start"
+_SLOW, _POOR = "with less a node takes minutes to start", "with less a node hardly gets beyond accepting connections"
 _NODES = "self.cells * self.nodesPerCell"
-_CPU_NEEDED = f"string({_NODE_M} * {_NODES}) + 'm'"
 _SMALL_VOLUME = "an empty file system takes that"
 _MAP_ROOM = f"{MAP_BYTES_MAX - MAP_CELLS_BYTES} / ({MAP_SERVER_BYTES} + 2 * self.metadata.name.size())"
 
@@ -75,7 +80,7 @@ OF_TYPE: dict[type, tuple[Rule, ...]] = {
     Retry: (
         Rule(
             "self.minSeconds <= self.maxSeconds",
-            "'minSeconds must be at most maxSeconds = ' + string(self.maxSeconds)",
+            _computed("minSeconds must be at most maxSeconds = {}", "self.maxSeconds"),
             ".minSeconds",
             computed=True,
         ),
@@ -83,8 +88,10 @@ OF_TYPE: dict[type, tuple[Rule, ...]] = {
     Renewal: (
         Rule(
             "2.0 * self.timeLimitSeconds < self.everySeconds",
-            "'everySeconds must be more than 2 × timeLimitSeconds = ' + string(2.0 * self.timeLimitSeconds)"
-            " + ' (the timing rule)'",
+            _computed(
+                "everySeconds must be more than 2 × timeLimitSeconds = {} (the timing rule)",
+                "2.0 * self.timeLimitSeconds",
+            ),
             ".everySeconds",
             computed=True,
         ),
@@ -94,15 +101,20 @@ OF_TYPE: dict[type, tuple[Rule, ...]] = {
     Store: (_at_least("memory", STORE_MEMORY_MIN, "an empty Redis takes that"),),
     MetadataServiceSpec: (
         Rule(
-            f"!isQuantity(self.cpu.total) || quantity(self.cpu.total).compareTo(quantity({_CPU_NEEDED})) >= 0",
-            f"'total must be at least ' + {_CPU_NEEDED} + ': {NODE_CPU_MIN} for each of cells × nodesPerCell = '"
-            f" + string({_NODES}) + ' nodes'",
+            # Millicores, rounded, because 0.04 × 3 is no such number in floating point.
+            "!isQuantity(self.cpu.total) ||"
+            f" quantity(self.cpu.total).asApproximateFloat() * 1000.0 + 0.5 >= double({_NODE_M} * {_NODES})",
+            _computed(
+                f"total must be at least {{}}m: {NODE_CPU_MIN} a node, cells × nodesPerCell = {{}} of them",
+                f"{_NODE_M} * {_NODES}",
+                _NODES,
+            ),
             ".cpu.total",
             computed=True,
         ),
     ),
     MetadataCellSpec: (
-        _at_least("cpuPerNode", NODE_CPU_MIN, _SLOW),
+        _at_least("cpuPerNode", NODE_CPU_MIN, _POOR),
         _at_least("startupCpu", NODE_CPU_MIN, _SLOW),
     ),
     Population: (
@@ -123,14 +135,17 @@ OF_TYPE: dict[type, tuple[Rule, ...]] = {
     StorageFleetSpec: (
         Rule(
             "self.groupServers >= self.zones",
-            "'groupServers must be at least zones = ' + string(self.zones) + ': a group has servers in every zone'",
+            _computed("groupServers must be at least zones = {}: a group has servers in every zone", "self.zones"),
             ".groupServers",
             computed=True,
         ),
         Rule(
             "self.groupServers < 1 || self.servers % self.groupServers == 0",
-            "'servers must be a multiple of groupServers = ' + string(self.groupServers) + ', for example '"
-            " + string((self.servers < self.groupServers ? 1 : self.servers / self.groupServers) * self.groupServers)",
+            _computed(
+                "servers must be a multiple of groupServers = {}, for example {}",
+                "self.groupServers",
+                "(self.servers < self.groupServers ? 1 : self.servers / self.groupServers) * self.groupServers",
+            ),
             ".servers",
             computed=True,
         ),
@@ -167,7 +182,6 @@ FIXED: dict[type, dict[str, str]] = {
         "service": "its stores know the fleet; create another fleet instead",
         "servers": "a fleet does not grow in this version; create another service and fleet instead",
         "servers_per_pod": _MOVED,
-        "zones": _MOVED,
         "group_servers": _MOVED,
         "population": _FILLED,
         "storage": "volumes are claimed once; create another fleet instead",
@@ -195,9 +209,12 @@ OF_OBJECT: dict[type, tuple[Rule, ...]] = {
     MetadataServiceSpec: _name(SERVICE_NAME_MAX, "its cells' StatefulSets are called after it"),
     MetadataCellSpec: (
         Rule(
-            "self.metadata.name == self.spec.service + '-cell-' + string(self.spec.cell)",
-            "'metadata.name must be ' + self.spec.service + '-cell-' + string(self.spec.cell)"
-            " + ' (service, then number): cells are made by their MetadataService, not by hand'",
+            f"self.metadata.name == {_computed('{}-cell-{}', 'self.spec.service', 'self.spec.cell')}",
+            _computed(
+                "metadata.name must be {}-cell-{}: cells are made by their MetadataService, not by hand",
+                "self.spec.service",
+                "self.spec.cell",
+            ),
             computed=True,
         ),
     ),
@@ -205,8 +222,10 @@ OF_OBJECT: dict[type, tuple[Rule, ...]] = {
         *_name(FLEET_NAME_MAX, "its StatefulSets are called after it"),
         Rule(
             f"self.spec.servers <= {_MAP_ROOM}",
-            f"'servers must be at most ' + string({_MAP_ROOM}) + ' in a fleet of this name:"
-            " the map of all servers must fit a ConfigMap of 1 MiB'",
+            _computed(
+                "servers must be at most {} in a fleet of this name: a map of them all must fit a ConfigMap of 1 MiB",
+                _MAP_ROOM,
+            ),
             ".spec.servers",
             computed=True,
         ),

@@ -1,8 +1,8 @@
 """From a typed part of a resource to a structural OpenAPI v3 schema.
 
 Decides how each type is said to the API server; which rules go beyond types is `rules`' word. Never reads an object.
-Invariant: the result has no $ref and no anyOf, every property has a type and a description, and a default of every
-member makes `{}` the default of the whole, so a figure stands in one place.
+Invariant: the result has no $ref and no anyOf, and every property has a type and a description. The default of an
+object is whole, because the server tries the rules on it before it fills in what members have for defaults.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _field(owner: type, field: types.Field, defaults: bool) -> Schema:
     schema = _schema(field.type, defaults)
     default = _default(field)
     if defaults and default is not None:
-        schema["default"] = {} if schema["type"] == "object" else default
+        schema["default"] = default
     rules = list(AT_FIELD.get(owner, {}).get(field.name, ()))
     why = FIXED.get(owner, {}).get(field.name)
     if why is not None:
@@ -143,6 +143,8 @@ def _docstring(cls: type) -> str:
 def _plain(value: Any) -> Any:
     """As it stands in a manifest; whole floats as whole numbers, which is what the server keeps."""
     value = msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

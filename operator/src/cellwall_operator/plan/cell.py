@@ -127,7 +127,8 @@ def look_again_s(view: View, one: CellView, now_s: float) -> list[float]:
         due_s.append(one.last.at_s + AGAIN_S)
     entry = reentry(view, one, now_s)
     if entry is not None and one.shut:
-        due_s.append(entry.reentry_from_s)
+        # If it is shut even then (a foreign hand in its selector), it is published anew.
+        due_s += [entry.reentry_from_s, entry.reentry_from_s + GRACE_S + 0.1]
     return [max(at_s - now_s, 0.0) for at_s in due_s if at_s > now_s]
 
 

@@ -58,7 +58,7 @@ _decode_table = msgspec.json.Decoder(TableInfo).decode
 
 
 class MapFile:
-    """The published `CellMap`, followed by its modification time."""
+    """The published `CellMap`, followed by its modification time; empty until there is one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -72,6 +72,8 @@ class MapFile:
             if changed_ns == self._seen_ns:
                 return False
             found = msgspec.json.decode(self._path.read_bytes(), type=CellMap)
+        except FileNotFoundError:
+            return False  # not published yet
         except OSError as error:
             raise Refused(f"{self._path}: cannot be read ({error.strerror})") from None
         except msgspec.DecodeError as error:

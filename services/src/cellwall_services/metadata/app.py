@@ -60,9 +60,17 @@ class Node:
 
     async def load_slices(self) -> None:
         """Learn which server is in which metadata partition, once the store is filled (its version is written last)."""
-        if self._config.begins_empty:
-            await self._store.execute([keys.FIRST_VERSION])
-        while (await self._store.execute([keys.READ_VERSION]))[0] is None:
+        # Of an added cell nobody fills the store.
+        wanted = [keys.FIRST_VERSION, keys.READ_VERSION] if self._config.begins_empty else [keys.READ_VERSION]
+        said = ""
+        while True:
+            try:
+                if (await self._store.execute(wanted))[-1] is not None:
+                    break
+            except Unavailable as error:  # pods start in any order; ending here would cost the next start a back-off
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("waiting: %s", said)
             await asyncio.sleep(UNFILLED_POLL_S)
         await self._read_slices()
 

@@ -1,0 +1,3 @@
+module cellwall.dev/cluster/small
+
+go 1.24.0

@@ -1,0 +1,1 @@
+"""The Kubernetes backend's parts: a world whose services are pods."""

@@ -1,0 +1,210 @@
+"""Whether a cluster can hold a world, and which faults it can really do; asked of the API server, nothing is changed.
+
+Decides what is good enough and what to do where it is not. Invariant: what could not be asked is told as such and never
+taken for a pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+
+import cellwall
+from cellwall.errors import CellwallError, Refused
+from cellwall.resources import VERSION
+from cellwall.spec import ZONES
+
+from ...doctor import Check, Grade
+from . import helm, names
+from .api import Api, Object
+from .pods import quantity_cores
+
+PLURALS = ("metadataservices", "metadatacells", "storagefleets")
+SCHEMA = "cellwall.dev/schema"  # annotation of a CRD: the fingerprint of its generation
+ZONE = "topology.kubernetes.io/zone"
+CORES_MIN = 2.0  # design §2: CPU budget of the stuck phase, and the cluster itself
+RESIZE_MINOR = 33  # the server's minor version from which on pods are resized in place by default
+OPERATORS = "/apis/apps/v1/deployments"
+OPERATOR_LABELS = "app.kubernetes.io/name=cellwall,app.kubernetes.io/component=operator"
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+# (group, resource, subresource, verb): everything that this backend does.
+RIGHTS = (
+    ("", "namespaces", "", "create"),
+    ("", "namespaces", "", "delete"),
+    ("", "pods", "", "watch"),
+    ("", "pods", "", "patch"),
+    ("", "pods", "log", "get"),
+    ("", "pods", "proxy", "get"),
+    ("", "pods", "proxy", "create"),
+    ("", "pods", "proxy", "update"),
+    ("", "pods", "proxy", "delete"),
+    ("", "services", "proxy", "get"),
+    ("", "configmaps", "", "patch"),
+    ("cellwall.dev", "metadataservices", "", "patch"),
+    ("cellwall.dev", "metadatacells", "", "patch"),
+    ("discovery.k8s.io", "endpointslices", "", "list"),
+)
+
+
+def examine(context: str) -> list[Check]:
+    """All checks of a context's cluster."""
+
+    async def work() -> list[Check]:
+        api = await Api.connect(context)
+        try:
+            return [check async for check in checks(api)]
+        finally:
+            await api.close()
+
+    return asyncio.run(work())
+
+
+async def checks(api: Api) -> AsyncIterator[Check]:
+    """All checks, one after the other. A cluster that cannot be reached ends them."""
+    try:
+        version = await api.get("/version")
+    except CellwallError as error:
+        yield Check("cluster", "bad", f"{error}; is the cluster up, and is --context {api.context} the right one?")
+        return
+    yield Check("cluster", "ok", f"{version.get('gitVersion')} at {api.server}")
+    for name, check in (
+        ("helm", _helm),
+        ("crds", _crds),
+        ("operator", _operator),
+        ("rights", _rights),
+        ("zones", _zones),
+        ("cpu", _cpu),
+    ):
+        try:
+            yield await check(api)
+        except CellwallError as error:
+            yield Check(name, "bad", str(error))
+    yield _resize(version)
+
+
+def faults(found: Sequence[Check]) -> dict[str, str]:
+    """Which faults this cluster can do, and how."""
+    grades = {check.name: check.grade for check in found}
+
+    def can(needs: Sequence[str], how: str) -> str:
+        bad = [name for name in needs if grades.get(name, "bad") == "bad"]
+        return f"no: see {', '.join(bad)}" if bad else f"yes ({how})"
+
+    return {
+        "cut": can(["cluster", "crds", "operator", "rights"], "a gate in the storage pods, through the pod proxy"),
+        "pause": can(["cluster", "crds", "operator", "rights"], "the renewal Service loses its endpoints"),
+        "limit-cpu": can(["cluster", "crds", "operator", "rights", "resize"], "pods are resized in place"),
+        "weight": can(["cluster", "crds", "operator", "rights"], "a metadata partition's slots"),
+    }
+
+
+async def refuse_unfit(api: Api) -> None:
+    """Raises the first thing without which no world can be brought up."""
+    async for check in checks(api):
+        if check.grade == "bad" and check.name in ("cluster", "helm", "crds", "operator", "rights"):
+            raise Refused(f"context {api.context}: {check.name}: {check.text}")
+    helm.chart()
+
+
+async def is_here(api: Api) -> bool:
+    """Whether the cluster's machines are this one: kind says so of its nodes."""
+    nodes = (await api.get(names.NODES))["items"]
+    return bool(nodes) and all(node["spec"].get("providerID", "").startswith("kind://") for node in nodes)
+
+
+async def _helm(_: Api) -> Check:
+    return Check("helm", "ok", await helm.version())
+
+
+async def _crds(api: Api) -> Check:
+    advice = "`make install CONTEXT=…`, or helm upgrade --install cellwall-crds charts/cellwall-crds"
+    shipped = _shipped()
+    for plural in PLURALS:
+        found = await api.find(names.crd(plural))
+        if found is None:
+            return Check("crds", "bad", f"{plural} is not defined; {advice}")
+        served = [version["name"] for version in found["spec"]["versions"] if version.get("served")]
+        if VERSION not in served:
+            return Check("crds", "bad", f"{plural} is served as {', '.join(served)}, not as {VERSION}; {advice}")
+        mark = found["metadata"].get("annotations", {}).get(SCHEMA, "none")
+        if plural in shipped and mark != shipped[plural]:
+            text = f"{plural} is of another version (schema {mark}, {shipped[plural]} is this one's); {advice}"
+            return Check("crds", "bad", text)
+    return Check("crds", "ok", f"{', '.join(PLURALS)} {VERSION}")
+
+
+def _shipped() -> dict[str, str]:
+    """The fingerprints of the definitions that come with this version; none where the charts are not here."""
+    try:
+        folder = helm.chart().parent / "cellwall-crds" / "templates"
+    except Refused:
+        return {}
+    found = {}
+    for plural in PLURALS:
+        path = folder / f"{plural}.yaml"
+        match = re.search(rf"{re.escape(SCHEMA)}: *\"?(\w+)", path.read_text()) if path.is_file() else None
+        if match is not None:
+            found[plural] = match[1]
+    return found
+
+
+async def _operator(api: Api) -> Check:
+    found = (await api.get(OPERATORS, labelSelector=OPERATOR_LABELS))["items"]
+    if not found:
+        return Check(
+            "operator", "bad", "is not installed; `make install CONTEXT=…`, or helm upgrade --install cellwall"
+        )
+    deployment = found[0]
+    name = f"{deployment['metadata']['namespace']}/{deployment['metadata']['name']}"
+    if not deployment.get("status", {}).get("readyReplicas"):
+        return Check("operator", "bad", f"{name} has no pod that is ready; see its events and logs")
+    version = deployment["metadata"].get("labels", {}).get("app.kubernetes.io/version", "unknown")
+    if version != cellwall.__version__:
+        text = f"{name} is version {version}, this is {cellwall.__version__}; upgrade it, or use that version's lab"
+        return Check("operator", "bad", text)
+    return Check("operator", "ok", f"{name} {version}")
+
+
+async def _rights(api: Api) -> Check:
+    lacking = []
+    for group, resource, subresource, verb in RIGHTS:
+        wanted = {"group": group, "resource": resource, "subresource": subresource, "verb": verb}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+        answer = await api.create(REVIEWS, {**review, "spec": {"resourceAttributes": wanted}})
+        if not answer.get("status", {}).get("allowed"):
+            lacking.append(f"{verb} {resource}{'/' if subresource else ''}{subresource}")
+    if lacking:
+        return Check("rights", "bad", f"may not {', '.join(lacking)}; ask for a role with these verbs")
+    return Check("rights", "ok", f"all {len(RIGHTS)} that are needed")
+
+
+async def _zones(api: Api) -> Check:
+    zones = sorted({_zone(node) for node in (await api.get(names.NODES))["items"]} - {""})
+    if set(ZONES) <= set(zones):
+        return Check("zones", "ok", ", ".join(zones))
+    text = f"{', '.join(zones) or 'no node has one'}; pods are spread as they come, and a zone cannot be lost alone"
+    return Check("zones", "doubtful", text)
+
+
+def _zone(node: Object) -> str:
+    return str(node["metadata"].get("labels", {}).get(ZONE, ""))
+
+
+async def _cpu(api: Api) -> Check:
+    nodes = (await api.get(names.NODES))["items"]
+    # kind's nodes all say the same machine; its cores count once.
+    each = [quantity_cores(node["status"]["allocatable"]["cpu"]) for node in nodes]
+    total = max(each, default=0.0) if await is_here(api) else sum(each)
+    grade: Grade = "ok" if total >= CORES_MIN else "doubtful"
+    return Check("cpu", grade, f"{total:g} cores" + ("" if grade == "ok" else f"; {CORES_MIN:g} are needed"))
+
+
+def _resize(version: Object) -> Check:
+    minor = int(re.sub(r"\D", "", str(version.get("minor", "0"))) or 0)
+    if minor >= RESIZE_MINOR:
+        return Check("resize", "ok", "pods are resized in place")
+    text = (
+        f"Kubernetes 1.{minor} resizes no pod in place (1.{RESIZE_MINOR} does): a changed CPU limit starts nodes anew"
+    )
+    return Check("resize", "bad", text)
