@@ -10,7 +10,9 @@ ENV PIP="/pip/bin/pip --python /opt/cellwall/bin/python install --quiet --no-ind
 # Bytecode is compiled here and never checked against its source: at 0.04 core an import must not compile.
 ENV COMPILE="python3 -m compileall -q --invalidation-mode unchecked-hash"
 COPY build/images/services /wheels
-RUN $PIP --find-links /wheels --requirement /wheels/requirements.txt && $COMPILE $SITE
+RUN $PIP --find-links /wheels --requirement /wheels/requirements.txt \
+ && find $SITE/botocore/data -mindepth 1 -maxdepth 1 -type d ! -name dynamodb -exec rm -r {} + \
+ && $COMPILE $SITE
 COPY build/images/*.whl /project/
 RUN $PIP /project/*.whl && $COMPILE $SITE/cellwall*
 COPY loadtests/*.py /opt/cellwall/loadtests/

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -394,6 +395,7 @@ def healthy(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     labels |= dict(term.split("=") for term in checks.OPERATOR_LABELS.split(","))
     cluster.objects["/apis/apps/v1/deployments/cellwall"] = {
         "metadata": {"namespace": "cellwall-system", "name": "cellwall", "labels": labels},
+        "spec": {"template": {"spec": {"containers": [{"args": ["--services-image=x"]}]}}},
         "status": {"readyReplicas": 2},
     }
     for zone in "abc":
@@ -434,7 +436,18 @@ async def test_what_is_missing_names_the_way_out(
     monkeypatch.setattr(checks, "_shipped", lambda: {"metadatacells": "abc"})
     with pytest.raises(Refused, match=r"context here: crds: metadatacells is of another version.*make install"):
         await checks.refuse_unfit(api)
+    cluster.objects["/apis/apps/v1/deployments/cellwall"]["spec"]["template"]["spec"]["containers"][0]["args"] = [
+        "--namespaces=a,b"
+    ]
+    monkeypatch.setattr(checks, "_shipped", lambda: {})
+    with pytest.raises(Refused, match=r"operator: .* runs with --namespaces=a,b"):
+        await checks.refuse_unfit(api)
     cluster.objects.pop("/apis/apps/v1/deployments/cellwall")
+    renewed = datetime.now(UTC).isoformat()
+    lease = {"metadata": {"name": checks.LEASE, "namespace": "x"}, "spec": {"renewTime": renewed}}
+    cluster.objects[f"{checks.LEASES}/{checks.LEASE}"] = lease
+    assert next(c for c in [c async for c in checks.checks(api)] if c.name == "operator").grade == "doubtful"
+    cluster.objects[f"{checks.LEASES}/{checks.LEASE}"]["spec"]["renewTime"] = "2026-01-01T00:00:00.000000Z"
     monkeypatch.setattr(checks, "_shipped", lambda: {})
     with pytest.raises(Refused, match=r"operator: is not installed; `make install"):
         await checks.refuse_unfit(api)

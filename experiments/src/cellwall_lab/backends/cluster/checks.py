@@ -7,8 +7,12 @@ taken for a pass.
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import re
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+import msgspec
 
 import cellwall
 from cellwall.errors import CellwallError, Refused
@@ -27,6 +31,8 @@ CORES_MIN = 2.0  # design §2: CPU budget of the stuck phase, and the cluster it
 RESIZE_MINOR = 33  # the server's minor version from which on pods are resized in place by default
 OPERATORS = "/apis/apps/v1/deployments"
 OPERATOR_LABELS = "app.kubernetes.io/name=cellwall,app.kubernetes.io/component=operator"
+LEASES, LEASE = "/apis/coordination.k8s.io/v1/leases", "cellwall-operator"
+LEASE_OLD_S = 15.0  # of an operator that acts: renewed every 3 s, and others may take over after 10 s
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 # (group, resource, subresource, verb): everything that this backend does.
 RIGHTS = (
@@ -152,9 +158,7 @@ def _shipped() -> dict[str, str]:
 async def _operator(api: Api) -> Check:
     found = (await api.get(OPERATORS, labelSelector=OPERATOR_LABELS))["items"]
     if not found:
-        return Check(
-            "operator", "bad", "is not installed; `make install CONTEXT=…`, or helm upgrade --install cellwall"
-        )
+        return await _outside(api)
     deployment = found[0]
     name = f"{deployment['metadata']['namespace']}/{deployment['metadata']['name']}"
     if not deployment.get("status", {}).get("readyReplicas"):
@@ -163,7 +167,24 @@ async def _operator(api: Api) -> Check:
     if version != cellwall.__version__:
         text = f"{name} is version {version}, this is {cellwall.__version__}; upgrade it, or use that version's lab"
         return Check("operator", "bad", text)
+    arguments = [a for c in deployment["spec"]["template"]["spec"]["containers"] for a in c.get("args") or ()]
+    if only := [a for a in arguments if a.startswith("--namespaces")]:
+        text = f"{name} runs with {only[0]}, and each run has a namespace of its own; let it watch all of them"
+        return Check("operator", "bad", text)
     return Check("operator", "ok", f"{name} {version}")
+
+
+async def _outside(api: Api) -> Check:
+    """An operator that somebody runs beside the cluster shows in its lease alone."""
+    answer = await api.request("GET", LEASES, query={"fieldSelector": f"metadata.name={LEASE}"})
+    now_s = email.utils.parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    leases = msgspec.json.decode(answer.body).get("items", []) if answer.status == 200 else []
+    for lease in leases:
+        renewed = datetime.fromisoformat(lease["spec"].get("renewTime") or "1970-01-01T00:00:00Z").timestamp()
+        if now_s - renewed < LEASE_OLD_S:
+            holder = f"{lease['spec'].get('holderIdentity')} ({lease['metadata']['namespace']}/{LEASE})"
+            return Check("operator", "doubtful", f"runs beside the cluster as {holder}; it must watch all namespaces")
+    return Check("operator", "bad", "is not installed; `make install CONTEXT=…` installs it and the definitions")
 
 
 async def _rights(api: Api) -> Check:

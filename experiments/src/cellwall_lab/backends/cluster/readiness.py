@@ -16,7 +16,7 @@ from .api import Object
 from .pods import Pod
 
 IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName")
-RESTARTS_MAX = 3  # guess: a node or a fill may come before its store, and be started again once or twice
+RESTARTS_MAX = 5  # guess: a node comes before its store and is started again, twice as seen on kind
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
