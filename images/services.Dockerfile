@@ -19,11 +19,15 @@ COPY loadtests/*.py /opt/cellwall/loadtests/
 RUN $COMPILE /opt/cellwall/loadtests
 
 FROM debian:trixie-slim
+# The same step as in operator.Dockerfile, so that both images share the layer.
 RUN apt-get update -qq \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 valkey-server >/dev/null \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/lib/valkey /var/log/* \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
  && echo 'cellwall:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd \
  && echo 'cellwall:x:10001:' >>/etc/group
+RUN apt-get update -qq \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valkey-server >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/lib/valkey /var/log/*
 COPY --from=build /opt/cellwall /opt/cellwall
 ENV PATH=/opt/cellwall/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
