@@ -20,6 +20,7 @@ import msgspec
 from . import actions, names
 from .cache import Key
 from .errors import CellwallError, Refused, Unavailable, border, told
+from .group_steps import GroupSteps
 from .metrics import Metrics
 from .objects import Attempt, Host, Joins, Observed, Pod, Statistics, statistics
 
@@ -80,6 +81,7 @@ class Pods:
         self._asks: dict[Key, actions.Ask] = {}
         self._tasks: dict[Key, list[asyncio.Task[None]]] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._steps = GroupSteps(self._post, wake)
 
     # ------------------------------------------------------------ for plans
 
@@ -91,6 +93,7 @@ class Pods:
             hosts={pod.name: answers.hosts[pod.uid] for pod in known.pods if pod.uid in answers.hosts},
             statistics=dict(answers.statistics),
             joins=dict(answers.joins),
+            told=self._steps.told(key),
         )
 
     async def meet(self, key: Key) -> None:
@@ -114,6 +117,9 @@ class Pods:
             asyncio.create_task(self._every(key, ask.nodes_every_s, self._ask_nodes), name=f"nodes of {key}"),
         ]
 
+    def begin(self, key: Key, action: actions.Join | actions.GroupStep) -> bool:
+        return self.join(key, action) if isinstance(action, actions.Join) else self._steps.begin(key, action)
+
     def join(self, key: Key, action: actions.Join) -> bool:
         """Begin the attempt, unless one of that cell is running; whether it was begun."""
         joins = self._answers.setdefault(key, Answers()).joins
@@ -128,6 +134,7 @@ class Pods:
     def forget(self, key: Key) -> None:
         """The service is no more, or no longer ours."""
         self._stop(key, joins=True)
+        self._steps.forget(key)
         self._asks.pop(key, None)
         self._answers.pop(key, None)
 
@@ -214,6 +221,9 @@ class Pods:
 
     async def _get(self, call: str, url: str, wait_s: float) -> bytes:
         return await self._call(call, "GET", url, wait_s)
+
+    async def _post(self, call: str, method: str, url: str, timeout_s: float, body: bytes) -> bytes:
+        return await self._call(call, method, url, timeout_s, data=body)
 
     async def _call(self, call: str, method: str, url: str, timeout_s: float, **params: Any) -> bytes:
         doing, outcome = f"{method} {url}", "failed"
