@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cellwall.capacity import total_cores
+from cellwall.capacity import TYPICAL, Costs, total_cores
 from cellwall.errors import Unavailable
 
 from ...runfolder import CALIBRATION
@@ -39,13 +39,7 @@ async def settle(ground: ClusterGround, live: Live) -> None:
     spec = ground.layout.spec
     await _customers(ground, live, spec.load.rps)
     if ground.config.calibration is None and spec.cpu.total_cores is None:
-        renewals = {
-            cell: [names.pod(pod.name, names.RENEWAL_PORT) for pod in ground.joined(cell)] for cell in ground.cells
-        }
-        for_s = spec.renewal.renew_every_s * CALIBRATE_PERIODS
-        measured = await on_healthy_traffic(ground.layout, renewals, ground.proxy, live.node_samples, for_s)
-        write_json(ground.folder / CALIBRATION, measured)
-        ground.costs = measured.costs
+        ground.costs = await _calibrated(ground)
     total = total_cores(spec, ground.layout.fleet, ground.costs)
     if total < CORES_MIN:
         print(
@@ -54,11 +48,7 @@ async def settle(ground: ClusterGround, live: Live) -> None:
             file=sys.stderr,
             flush=True,
         )
-    path = names.custom(ground.release.namespace, "metadataservices", names.WORLD)
-    # The operator's own pace from now on, unless a resume says another.
-    await ground.api.patch(path, {"spec": {**values.limits(spec, total)["spec"], "reentry": None}})
-    each = values.node_cores(spec, total)
-    await asyncio.gather(*(ground.in_force(cell, each, FORCE_S) for cell in ground.cells))
+    await _limit(ground, total)
     offset_s = await _clocks(ground)
     record = world_record(time.time(), ground.config, ground.layout, ground.costs, total)
     version = await ground.api.get("/version")
@@ -69,6 +59,32 @@ async def settle(ground: ClusterGround, live: Live) -> None:
             versions={**record.versions, "kubernetes": str(version.get("gitVersion", "unknown"))},
         )
     )
+
+
+async def _limit(ground: ClusterGround, total: float) -> None:
+    """Give the whole service this limit, and see it in force at every node."""
+    path = names.custom(ground.release.namespace, "metadataservices", names.WORLD)
+    # The operator's own pace from now on, unless a resume says another.
+    await ground.api.patch(path, {"spec": {**values.limits(ground.layout.spec, total)["spec"], "reentry": None}})
+    each = values.node_cores(ground.layout.spec, total)
+    await asyncio.gather(*(ground.in_force(cell, each, FORCE_S) for cell in ground.cells))
+
+
+async def _calibrated(ground: ClusterGround) -> Costs:
+    """Measured here, and left for the run's other arms."""
+    spec = ground.layout.spec
+    renewals = {c: {p.name: names.pod(p.name, names.RENEWAL_PORT) for p in ground.joined(c)} for c in ground.cells}
+    typical = total_cores(spec, ground.layout.fleet, TYPICAL)
+    measured = await on_healthy_traffic(
+        ground.layout,
+        renewals,
+        ground.proxy,
+        ground.records,
+        spec.renewal.renew_every_s * CALIBRATE_PERIODS,
+        lambda: _limit(ground, typical),
+    )
+    write_json(ground.folder / CALIBRATION, measured)
+    return measured.costs
 
 
 async def _customers(ground: ClusterGround, live: Live, rps: float) -> None:
