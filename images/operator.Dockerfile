@@ -15,6 +15,7 @@ COPY build/images/*.whl /project/
 RUN $PIP /project/*.whl && $COMPILE $SITE/cellwall*
 
 FROM debian:trixie-slim
+# The same step as in services.Dockerfile, so that both images share the layer.
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 >/dev/null \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \

@@ -10,18 +10,24 @@ ENV PIP="/pip/bin/pip --python /opt/cellwall/bin/python install --quiet --no-ind
 # Bytecode is compiled here and never checked against its source: at 0.04 core an import must not compile.
 ENV COMPILE="python3 -m compileall -q --invalidation-mode unchecked-hash"
 COPY build/images/services /wheels
-RUN $PIP --find-links /wheels --requirement /wheels/requirements.txt && $COMPILE $SITE
+RUN $PIP --find-links /wheels --requirement /wheels/requirements.txt \
+ && find $SITE/botocore/data -mindepth 1 -maxdepth 1 -type d ! -name dynamodb -exec rm -r {} + \
+ && $COMPILE $SITE
 COPY build/images/*.whl /project/
 RUN $PIP /project/*.whl && $COMPILE $SITE/cellwall*
 COPY loadtests/*.py /opt/cellwall/loadtests/
 RUN $COMPILE /opt/cellwall/loadtests
 
 FROM debian:trixie-slim
+# The same step as in operator.Dockerfile, so that both images share the layer.
 RUN apt-get update -qq \
- && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 valkey-server >/dev/null \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/lib/valkey /var/log/* \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
  && echo 'cellwall:x:10001:10001::/tmp:/usr/sbin/nologin' >>/etc/passwd \
  && echo 'cellwall:x:10001:' >>/etc/group
+RUN apt-get update -qq \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valkey-server >/dev/null \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/lib/valkey /var/log/*
 COPY --from=build /opt/cellwall /opt/cellwall
 ENV PATH=/opt/cellwall/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -35,8 +35,8 @@ compile() {
 	echo "$mark" >"$work/marks/$name"
 }
 
-of_proxy() { # NAME PACKAGE VERSION
-	compile "$1" "$3" env GOBIN="$work/new" go install -ldflags "$ldflags" "$2@$3"
+of_proxy() { # NAME PACKAGE VERSION [LINKER-FLAG]
+	compile "$1" "$3${4:+ $4}" env GOBIN="$work/new" go install -ldflags "$ldflags ${4:-}" "$2@$3"
 }
 
 of_folder() { # NAME FOLDER PACKAGE [FLAG...]
@@ -48,7 +48,7 @@ of_folder() { # NAME FOLDER PACKAGE [FLAG...]
 declare -A note=([kubernetes]="about 10 minutes on 2 cores, most of all this")
 export CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false"
 mkdir -p "$work"/{bin,new,marks}
-k8s=k8s.io/component-base/version
+k8s=k8s.io/component-base/version charts=helm.sh/helm/v3/pkg/chartutil
 
 for name in "${@:-}"; do
 	case $name in
@@ -57,7 +57,8 @@ for name in "${@:-}"; do
 	kubernetes) of_folder kubernetes kubernetes . -tags providerless -ldflags \
 		"$ldflags -X $k8s.gitVersion=$KUBERNETES -X $k8s.gitMajor=1 -X $k8s.gitMinor=34 -X $k8s.gitTreeState=clean" ;;
 	kind) of_proxy kind sigs.k8s.io/kind "$KIND" ;;
-	helm) of_proxy helm helm.sh/helm/v3/cmd/helm "$HELM" ;;
+	helm) of_proxy helm helm.sh/helm/v3/cmd/helm "$HELM" "-X helm.sh/helm/v3/internal/version.version=$HELM \
+		-X $charts.k8sVersionMajor=1 -X $charts.k8sVersionMinor=34" ;; # else it renders for Kubernetes 1.20
 	coredns) of_proxy coredns github.com/coredns/coredns "$COREDNS" ;;
 	local-path-provisioner) of_proxy "$name" github.com/rancher/local-path-provisioner "$PROVISIONER" ;;
 	*) refuse "'$name' is nothing that can be compiled here" "Name one of the programs in $here/binaries.sh" ;;

@@ -64,7 +64,8 @@ def test_the_load_s_settings_and_its_catalogue() -> None:
 
     pod = job(objects)["spec"]["template"]
     assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == "load"
-    (first,), (load,) = pod["spec"]["initContainers"], pod["spec"]["containers"]
+    (first, door), (load,) = pod["spec"]["initContainers"], pod["spec"]["containers"]
+    assert door["command"][-1] == f"{config.endpoint}/ready", "no customer before there is a door"
     where = mounts(pod, load)
     assert config.control_path == f"{where['w-load-control']}/load-control.json"
     assert {"name": "CELLWALL_LOAD_CONFIG", "value": f"{where['w-load']}/load.json"} in load["env"]
@@ -136,8 +137,9 @@ def test_what_helm_test_runs() -> None:
     objects = world({"service": {"spec": {"cells": 4}}})
     pod = one(objects, "Pod", "world-smoke")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert "hook-succeeded" in pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
     settings = one(objects, "ConfigMap", "world-smoke")
-    assert settings["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert "annotations" not in settings["metadata"], "helm does not uninstall what is a hook"
     assert msgspec.json.decode(settings["data"]["service.json"], type=MetadataServiceSpec).cells == 4
     assert pod["spec"]["containers"][0]["command"][-1] == "http://world-frontend:8000"
     assert not [o for o in world({"frontEnd": {"enabled": False}}) if o["metadata"]["name"] == "world-smoke"]

@@ -41,11 +41,29 @@ class Api:
         self._address = address
         self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}"
 
-    def create(self, manifest: dict[str, Any], *, dry: bool = False, manager: str = "test") -> Answer:
-        return self._send("POST", PLURALS[manifest["kind"]], manifest, "application/json", dry, fieldManager=manager)
+    def elsewhere(self, namespace: str) -> Api:
+        return Api(self._address, namespace)
 
-    def merge(self, kind: str, name: str, patch: dict[str, Any], *, dry: bool = False, part: str = "") -> Answer:
-        return self._send("PATCH", f"{PLURALS[kind]}/{name}{part}", patch, MERGE, dry)
+    def create(self, manifest: dict[str, Any], *, manager: str = "test") -> Answer:
+        return self._send("POST", PLURALS[manifest["kind"]], manifest, "application/json", False, fieldManager=manager)
+
+    def try_to_create(self, manifest: dict[str, Any]) -> Answer:
+        """Whether it would be taken, had nobody taken its name."""
+        answer = self._send("POST", PLURALS[manifest["kind"]], manifest, "application/json", True)
+        assert answer.code != 409, f"try it where it does not exist: {answer.words}"
+        return answer
+
+    def try_to_change(self, kind: str, name: str, patch: dict[str, Any]) -> Answer:
+        return self._send("PATCH", f"{PLURALS[kind]}/{name}", patch, MERGE, True)
+
+    def try_status(self, kind: str, name: str, spec: dict[str, Any], status: dict[str, Any]) -> Answer:
+        """What would be kept if this whole status were written, with a spec that must not count."""
+        while True:
+            now = self.get(kind, name)
+            whole = {**now, "spec": {**now["spec"], **spec}, "status": status}
+            answer = self._send("PUT", f"{PLURALS[kind]}/{name}/status", whole, "application/json", True)
+            if answer.code != 409:  # written by an operator in between
+                return answer
 
     def apply(self, manifest: dict[str, Any], *, manager: str) -> Answer:
         path = f"{PLURALS[manifest['kind']]}/{manifest['metadata']['name']}"
@@ -60,7 +78,7 @@ class Api:
         self._send("DELETE", f"{PLURALS[kind]}/{name}", None, "application/json", False)
 
     def _send(self, method: str, path: str, body: Any, media: str, dry: bool, **options: str) -> Answer:
-        if method in ("POST", "PATCH"):
+        if method in ("POST", "PUT", "PATCH"):
             options["fieldValidation"] = "Strict"
         if dry:
             options["dryRun"] = "All"

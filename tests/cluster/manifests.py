@@ -352,7 +352,13 @@ CHANGES = [
         r"population cannot be changed: the stores",
     ),
     Change("a disk for the fleet", FLEET, {}, {"spec.storage.size": "1Gi"}, r"storage cannot be changed: volumes"),
-    Change("no disk any more", FLEET, {"spec.storage.size": "1Gi"}, {"spec.storage": {}}, r"storage cannot be changed"),
+    Change(
+        "no disk any more",
+        FLEET,
+        {"spec.storage.size": "1Gi"},
+        {"spec.storage.size": None},
+        r"storage cannot be changed",
+    ),
 ]
 
 # What must pass, by name; msgspec writes what it does not know as null, so these also hold nulls.

@@ -42,15 +42,19 @@ from .manifests import (
     changed,
 )
 
-NAMESPACE = "invalid-manifests"
+# One namespace a kind: were an operator about, it must not make a world of them.
+NAMESPACES = {SERVICE: "crds-services", CELL: "crds-cells", FLEET: "crds-fleets"}
+EMPTY = "crds-empty"
 OPERATOR = "cellwall-operator"
 
 
 class Asked:
-    """Answers, each asked for once; objects that changes are tried on."""
+    """Answers, each asked for once. ``apis``: where objects are kept, by kind, for changes to be tried on; ``empty``:
+    where none is."""
 
     def __init__(self, api: Api) -> None:
-        self.api = api
+        self.apis = {kind: api.elsewhere(namespace) for kind, namespace in NAMESPACES.items()}
+        self.empty = api.elsewhere(EMPTY)
         self._answers: dict[str, Answer] = {}
 
     def about(self, case: Invalid | Change) -> Answer:
@@ -59,30 +63,27 @@ class Asked:
         return self._answers[case.id]
 
     def _creation(self, case: Invalid) -> Answer:
-        return self.api.create(changed(BASE[case.kind], case.fields), dry=True)
+        return self.empty.try_to_create(changed(BASE[case.kind], case.fields))
 
     def _change(self, case: Change) -> Answer:
+        api = self.apis[case.kind]
         before = changed(BASE[case.kind], case.before)
         if case.before:
             before["metadata"]["name"] += "-1"
-        made = self.api.create(before)
+        made = api.create(before)
         assert made.taken or made.code == 409, made.words  # by an earlier case
-        after = changed({"spec": {}}, case.fields)
-        return self.api.merge(case.kind, before["metadata"]["name"], after, dry=True)
+        return api.try_to_change(case.kind, before["metadata"]["name"], changed({"spec": {}}, case.fields))
 
 
 @pytest.fixture(scope="module")
 def asked(cluster: Cluster) -> Iterator[Asked]:
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", within_s=GONE_S)
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    with proxied(cluster, NAMESPACE) as api:
+    namespaces = (*NAMESPACES.values(), EMPTY)
+    cluster.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", within_s=GONE_S)
+    for namespace in namespaces:
+        cluster.kubectl("create", "namespace", namespace)
+    with proxied(cluster, EMPTY) as api:
         yield Asked(api)
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
-
-
-@pytest.fixture
-def api(asked: Asked) -> Api:
-    return asked.api
+    cluster.kubectl("delete", "namespace", *namespaces, "--wait=false")
 
 
 # ---------------------------------------------------------------- the table
@@ -96,8 +97,8 @@ def test_it_is_refused_with_words_that_help(asked: Asked, case: Invalid | Change
 
 
 @pytest.mark.parametrize("manifest", VALID.values(), ids=VALID)
-def test_what_is_valid_is_taken(api: Api, manifest: Manifest) -> None:
-    answer = api.create(manifest, dry=True)
+def test_what_is_valid_is_taken(asked: Asked, manifest: Manifest) -> None:
+    answer = asked.empty.try_to_create(manifest)
     assert answer.taken, answer.words
 
 
@@ -171,18 +172,18 @@ fleets = st.builds(
 @example(Renewal(retry=Retry(min_seconds=0.45)))
 def test_the_server_refuses_the_renewals_that_the_core_refuses(asked: Asked, renewal: Renewal) -> None:
     service = MetadataServiceSpec(renewal=renewal)
-    agree(asked.api, SERVICE, service, service, StorageFleetSpec(service="world"))
+    agree(asked.empty, SERVICE, service, service, StorageFleetSpec(service="world"))
 
 
 @settings(max_examples=200)
 @given(fleets)
 @example(StorageFleetSpec(service="world", population=Population(large_share=0.9, mid_share=0.1)))
 def test_the_server_refuses_the_fleets_that_the_core_refuses(asked: Asked, fleet: StorageFleetSpec) -> None:
-    agree(asked.api, FLEET, fleet, MetadataServiceSpec(), fleet)
+    agree(asked.empty, FLEET, fleet, MetadataServiceSpec(), fleet)
 
 
 def agree(api: Api, kind: str, spec: msgspec.Struct, service: MetadataServiceSpec, fleet: StorageFleetSpec) -> None:
-    answer = api.create({**BASE[kind], "spec": msgspec.to_builtins(spec)}, dry=True)
+    answer = api.try_to_create({**BASE[kind], "spec": msgspec.to_builtins(spec)})
     try:
         world(service, fleet, LoadSpec()).check(force=True)
     except Refused as refused:
@@ -195,9 +196,9 @@ def agree(api: Api, kind: str, spec: msgspec.Struct, service: MetadataServiceSpe
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
-def test_the_server_fills_in_what_the_types_would(api: Api, kind: Any) -> None:
+def test_the_server_fills_in_what_the_types_would(asked: Asked, kind: Any) -> None:
     base = BASE[kind.kind]
-    kept = api.create(base, dry=True).body["spec"]
+    kept = asked.empty.try_to_create(base).body["spec"]
     assert msgspec.convert(kept, kind.spec) == msgspec.convert(base["spec"], kind.spec)
 
 
@@ -226,19 +227,15 @@ READY = status.Condition(
 
 
 @pytest.mark.parametrize("kind", BASE)
-def test_a_status_is_kept_as_it_was_written(api: Api, kind: str) -> None:
+def test_a_status_is_kept_as_it_was_written(asked: Asked, kind: str) -> None:
     """Were anything filled in or left out, the operator would write again at every look."""
-    name = BASE[kind]["metadata"]["name"]
+    api, name = asked.apis[kind], BASE[kind]["metadata"]["name"]
     api.create(BASE[kind])
     before = api.get(kind, name)["spec"]
-    written = msgspec.to_builtins(msgspec.structs.replace(STATUSES[kind], conditions=(READY,)))
-    store = {} if kind == FLEET else {"store": {"memory": "1Gi"}}  # a status is no way to change a spec
-    answer = api.merge(kind, name, {"status": written, "spec": store}, part="/status")
+    written = msgspec.json.decode(msgspec.json.encode(msgspec.structs.replace(STATUSES[kind], conditions=(READY,))))
+    answer = api.try_status(kind, name, {"memory": "1Gi"} if kind == FLEET else {"paused": True}, written)
     assert answer.taken, answer.words
-    kept = api.get(kind, name)
-    assert (kept["status"], kept["spec"]) == (written, before)
-    again = api.merge(kind, name, {"status": written}, part="/status").body
-    assert again["metadata"]["resourceVersion"] == kept["metadata"]["resourceVersion"]
+    assert (answer.body["status"], answer.body["spec"]) == (written, before)
 
 
 @pytest.mark.parametrize(
@@ -249,31 +246,34 @@ def test_a_status_is_kept_as_it_was_written(api: Api, kind: str) -> None:
         ({"lastTransitionTime": "yesterday"}, r"date-time"),
     ],
 )
-def test_a_condition_that_is_none_is_refused(api: Api, wrong: dict[str, str], words: str) -> None:
+def test_a_condition_that_is_none_is_refused(asked: Asked, wrong: dict[str, str], words: str) -> None:
+    api = asked.apis[FLEET]
     api.create(BASE[FLEET])
-    conditions = [{**msgspec.to_builtins(READY), **wrong}]
-    answer = api.merge(FLEET, "world", {"status": {"conditions": conditions}}, dry=True, part="/status")
+    answer = api.try_status(FLEET, "world", {}, {"conditions": [{**msgspec.to_builtins(READY), **wrong}]})
     assert not answer.taken
     assert re.search(words, answer.words), answer.words
 
 
-def test_what_is_applied_twice_is_written_once(api: Api) -> None:
+def test_what_is_applied_twice_is_written_once(asked: Asked) -> None:
+    api = asked.apis[CELL]
     cell = {**BASE[CELL], "spec": msgspec.to_builtins(MetadataCellSpec(service="world", cell=0))}
     api.delete(CELL, "world-cell-0")
     first = api.apply(cell, manager=OPERATOR)
     assert first.taken, first.words
     second = api.apply(cell, manager=OPERATOR)
-    assert second.body["metadata"]["resourceVersion"] == first.body["metadata"]["resourceVersion"]
+    assert second.body["metadata"]["managedFields"] == first.body["metadata"]["managedFields"]
+    assert second.body["metadata"]["generation"] == first.body["metadata"]["generation"]
 
 
-def test_scaling_outlives_what_the_parent_applies(cluster: Cluster, api: Api) -> None:
+def test_scaling_outlives_what_the_parent_applies(cluster: Cluster, asked: Asked) -> None:
     """Made by POST, so that no Apply ever owned `nodes`: what an Apply owned and leaves out goes back to 1."""
+    api = asked.apis[CELL]
     api.delete(CELL, "world-cell-0")
     whole = msgspec.to_builtins(MetadataCellSpec(service="world", cell=0, nodes=2))
     parents = {**BASE[CELL], "spec": {name: value for name, value in whole.items() if name != "nodes"}}
     assert api.create({**BASE[CELL], "spec": whole}, manager=OPERATOR).taken
     assert api.apply(parents, manager=OPERATOR).body["spec"]["nodes"] == 2
-    scale = ("--namespace", NAMESPACE, "scale", "metadatacell", "world-cell-0")
+    scale = ("--namespace", NAMESPACES[CELL], "scale", "metadatacell", "world-cell-0")
     cluster.kubectl(*scale, "--replicas=3")
     assert api.apply(parents, manager=OPERATOR).body["spec"]["nodes"] == 3
     refused = cluster.attempt("kubectl", "--context", cluster.context, *scale, "--replicas=0")
@@ -284,22 +284,25 @@ def test_scaling_outlives_what_the_parent_applies(cluster: Cluster, api: Api) ->
 # ---------------------------------------------------------------- what people see
 
 
-def test_columns_names_and_explanations(cluster: Cluster, api: Api) -> None:
-    for kind in BASE:
-        api.create(BASE[kind])
-    here = ("--namespace", NAMESPACE, "get")
-    for short, columns in {
-        "mds": ["NAME", "READY", "CELLS", "SERVERS", "MAP", "PAUSED", "AGE"],
-        "mdc": ["NAME", "READY", "NODES", "JOINED", "PENDING", "HEADROOM", "PAUSED", "AGE"],
-        "sf": ["NAME", "READY", "SERVERS", "OUT", "PODS", "AGE"],
-    }.items():
-        assert cluster.kubectl(*here, short).splitlines()[0].split() == columns
-        assert cluster.kubectl(*here, short, "--output", "wide").splitlines()[0].split()[-1] == "MESSAGE"
-    assert set(cluster.kubectl(*here, "cellwall", "--output", "name").split()) >= {
-        "metadataservice.cellwall.dev/world",
-        "metadatacell.cellwall.dev/world-cell-0",
-        "storagefleet.cellwall.dev/world",
-    }
+SHOWN = {
+    SERVICE: ("mds", ["NAME", "READY", "CELLS", "SERVERS", "MAP", "PAUSED", "AGE"]),
+    CELL: ("mdc", ["NAME", "READY", "NODES", "JOINED", "PENDING", "HEADROOM", "PAUSED", "AGE"]),
+    FLEET: ("sf", ["NAME", "READY", "SERVERS", "OUT", "PODS", "AGE"]),
+}
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_columns_and_names(cluster: Cluster, asked: Asked, kind: str) -> None:
+    asked.apis[kind].create(BASE[kind])
+    short, columns = SHOWN[kind]
+    get = ("--namespace", NAMESPACES[kind], "get")
+    assert cluster.kubectl(*get, short).splitlines()[0].split() == columns
+    assert cluster.kubectl(*get, short, "--output", "wide").splitlines()[0].split()[-1] == "MESSAGE"
+    names = cluster.kubectl(*get, "cellwall", "--output", "name").split()
+    assert f"{kind.lower()}.cellwall.dev/{BASE[kind]['metadata']['name']}" in names
+
+
+def test_fields_are_explained(cluster: Cluster) -> None:
     explained = cluster.kubectl("explain", "metadataservice.spec.renewal.everySeconds")
     assert "more than 2 × timeLimitSeconds" in " ".join(explained.split())
 
@@ -311,7 +314,7 @@ def test_kubectl_refuses_a_slip_of_the_pen_before_it_is_kept(cluster: Cluster) -
         "--context",
         cluster.context,
         "--namespace",
-        NAMESPACE,
+        NAMESPACES[SERVICE],
         "apply",
         "--dry-run=server",
         "-f",

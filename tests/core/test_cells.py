@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellwall.cells import assign_groups, grow, slice_servers
+from cellwall.cells import assign_groups, grow, lightest_slices, resize, shrink, slice_servers
 from cellwall.errors import Refused
 
 RECORDS = st.integers(1, 60_000)
@@ -125,6 +125,102 @@ def test_growth_adds_exactly_one_cell(cells):
     with pytest.raises(Refused, match=f"cells: {cells}"):
         grow([0, 1, 0, 1, 0, 1], [1] * 6, cells)
     assert set(grow([0, 1, 0, 1, 0, 1], [1] * 6, 3)) == {0, 1, 2}
+
+
+# ---------------------------------------------------------------- shrink
+
+
+def moved_between(before: Sequence[int], after: Sequence[int]) -> list[int]:
+    return [g for g, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+
+
+@given(groups_and_cells(spare=1))
+def test_removal_moves_the_groups_of_the_last_cell_and_no_others(case):
+    records, cells = case
+    before = assign_groups(records, cells + 1)
+    after = shrink(before, records, cells)
+    assert moved_between(before, after) == [g for g, c in enumerate(before) if c == cells]
+    assert set(after) == set(range(cells))
+    room = math.ceil(len(records) / cells)
+    assert all(after.count(c) <= max(room, before.count(c)) for c in range(cells))
+
+
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=7), st.integers(1, 3))
+def test_removal_leaves_the_heaviest_cell_not_far_above_the_best_possible(records, cells):
+    """The judge is every way there is to give the removed cell's groups to the others."""
+    cells = min(cells, len(records) - 1)
+    before = assign_groups(records, cells + 1)
+    room = math.ceil(len(records) / cells)
+    leaving = [g for g, c in enumerate(before) if c == cells]
+    best = math.inf
+    for choice in itertools.product(range(cells), repeat=len(leaving)):
+        candidate = list(before)
+        for group, cell in zip(leaving, choice, strict=True):
+            candidate[group] = cell
+        if all(candidate.count(c) <= max(room, before.count(c)) for c in range(cells)):
+            best = min(best, max(loads(candidate, records, cells)))
+    # 4/3 is Graham's bound for largest-first from nothing; here the others' loads are given.
+    assert max(loads(shrink(before, records, cells), records, cells)) <= 4 / 3 * best
+
+
+@given(groups_and_cells(spare=1))
+def test_removing_what_was_added_moves_the_same_groups_again(case):
+    records, cells = case
+    before = assign_groups(records, cells)
+    grown = grow(before, records, cells + 1)
+    assert moved_between(grown, shrink(grown, records, cells)) == moved_between(before, grown)
+
+
+@pytest.mark.parametrize("cells", [0, 1, 3, 4])
+def test_removal_takes_exactly_one_cell(cells):
+    with pytest.raises(Refused, match=f"cells: {cells}"):
+        shrink([0, 1, 0, 1, 2, 2], [1] * 6, cells)
+    assert set(shrink([0, 1, 0, 1, 2, 2], [1] * 6, 2)) == {0, 1}
+
+
+# ---------------------------------------------------------------- resize
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=24), st.lists(st.integers(1, 8), max_size=6))
+def test_resizing_is_growth_and_removal_one_by_one(records, wanted):
+    cell_of = [0] * len(records)
+    for cells in wanted:
+        cells = min(cells, len(records))
+        resized = resize(cell_of, records, cells)
+        assert set(resized) == set(range(cells))
+        step = cell_of
+        while len(set(step)) != cells:
+            count = len(set(step))
+            step = grow(step, records, count + 1) if count < cells else shrink(step, records, count - 1)
+        assert resized == step
+        cell_of = resized
+
+
+@pytest.mark.parametrize("cells", [-1, 0, 4])
+def test_more_cells_than_groups_or_none_are_refused(cells):
+    with pytest.raises(Refused, match=f"cells: {cells} is not allowed; it must be in 1..3"):
+        resize([0, 0, 0], [5, 6, 7], cells)
+
+
+# ---------------------------------------------------------------- lightest_slices
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 9)), min_size=1, max_size=16),
+    st.lists(st.integers(0, 2000), max_size=30),
+)
+def test_servers_that_come_lift_no_slice_above_the_others_by_more_than_one_of_them(slices, records):
+    load, count = [list(column) for column in zip(*slices, strict=True)]
+    servers = [(f"s-{number}", size) for number, size in enumerate(records)]
+    placed = lightest_slices(load, count, servers)
+    assert placed.keys() == dict(servers).keys()
+    after = list(load)
+    for server, size in servers:
+        after[placed[server]] += size
+    for partition, now in enumerate(after):
+        if now > load[partition]:
+            assert now <= min(after) + max(records)
+    assert lightest_slices(load, count, servers[::-1]) == placed
 
 
 # ---------------------------------------------------------------- slice_servers

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -29,16 +28,10 @@ from cellwall_lab.backends.live import Live
 from cellwall_lab.backends.processes import Processes, free_port, listen
 from cellwall_lab.backends.tail import Tail
 
-DEADLINE_S = 15.0
+from ..waiting import DEADLINE_S, alive, state, until
+
 FLEET = FleetSpec(servers=18, group_servers=6, large_records=40, large_share=0.34, mid_share=0.0)
 LAYOUT = make_layout(WorldSpec(seed=3, fleet=FLEET), lambda name: Random(f"3/{name}"))
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    give_up_s = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < give_up_s, what
-        time.sleep(0.01)
 
 
 def phase(t: float, name: str = "") -> history.Phase:
@@ -317,26 +310,14 @@ def python(code: str, *args: object) -> list[str | Path]:
 WAIT = "import signal; signal.pause()"
 
 
-def state(pid: int) -> str:
-    """R running, S sleeping, T stopped, Z ended …"""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return state(pid) != "Z"
-    except OSError:
-        return False
-
-
 def test_a_child_that_ends_unasked_is_named_with_the_end_of_its_log(processes: Processes) -> None:
     processes.start("good", python(WAIT))
     processes.start("done", python("pass"), may_end=True)
-    until(lambda: processes.poll("done") == 0, "it does not end")
+    until("it ends", lambda: processes.poll("done") == 0)
     assert processes.crashed() is None
     processes.check()
     processes.start("bad", python("print('x' * 5000); print('no space'); print('left on device'); raise SystemExit(7)"))
-    until(lambda: processes.poll("bad") is not None, "it does not end")
+    until("it ends", lambda: processes.poll("bad") is not None)
     text = processes.crashed()
     assert text is not None and text.startswith("bad ended unasked (exit status 7): xxx")
     assert text.endswith("no space | left on device") and len(text) < 700 and "\n" not in text
@@ -349,7 +330,7 @@ def test_a_child_that_ends_unasked_is_named_with_the_end_of_its_log(processes: P
 def test_a_child_killed_from_outside_is_named_too(processes: Processes) -> None:
     pid = processes.start("victim", python(WAIT))
     os.kill(pid, 9)
-    until(lambda: processes.poll("victim") is not None, "it does not end")
+    until("it ends", lambda: processes.poll("victim") is not None)
     assert processes.crashed() == "victim ended unasked (killed by SIGKILL): nothing in logs/victim.log"
 
 
@@ -376,13 +357,13 @@ def test_the_end_leaves_nothing_not_even_grandchildren_or_the_deaf(
         processes.start("limiter", python(WAIT)),
         processes.start("deaf", python(deaf, note)),
     ]
-    until(lambda: note.exists() and note.read_text() != "", "no grandchild")
+    until("there is a grandchild", lambda: note.exists() and note.read_text() != "")
     pids.append(int(note.read_text()))
     stopped = processes.start("stopped", python(WAIT))
     os.kill(stopped, 19)
     assert all(map(alive, pids))
     processes.end_all()
-    until(lambda: not any(map(alive, [*pids, stopped])), "somebody is left")
+    until("nobody is left", lambda: not any(map(alive, [*pids, stopped])))
     assert processes.crashed() is None
     processes.end_all()
     processes.end("nobody")
@@ -397,13 +378,13 @@ def test_children_die_when_their_parent_is_killed(tmp_path: Path) -> None:
     )
     parent = children.start(python(code, tmp_path))
     try:
-        until((tmp_path / "pids").exists, "no children")
+        until("the children are there", (tmp_path / "pids").exists)
         pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
         assert all(map(alive, pids))
     finally:
         parent.kill()
         parent.wait(DEADLINE_S)
-    until(lambda: not any(map(alive, pids)), "somebody outlives the parent")
+    until("nobody outlives the parent", lambda: not any(map(alive, pids)))
 
 
 TIDY = (
@@ -415,7 +396,7 @@ TIDY = (
 def test_a_child_that_was_left_stopped_still_ends_in_order(tmp_path: Path) -> None:
     """As a metadata node whose limiter was killed: asked to end, it writes its records and ends by itself."""
     child = children.start(python(TIDY, tmp_path / "up"))
-    until((tmp_path / "up").exists, "it does not start")
+    until("it starts", (tmp_path / "up").exists)
     os.kill(child.pid, signal.SIGSTOP)
     assert children.end(child, DEADLINE_S) == 7
 
@@ -430,13 +411,13 @@ def test_a_child_that_was_left_stopped_dies_with_its_parent(tmp_path: Path) -> N
     )
     parent = children.start(python(code, tmp_path))
     try:
-        until((tmp_path / "pid").exists, "no child")
+        until("the child is there", (tmp_path / "pid").exists)
         pid = int((tmp_path / "pid").read_text())
-        until(lambda: state(pid) == "T", "it is not stopped")
+        until("it is stopped", lambda: state(pid) == "T")
     finally:
         parent.kill()
         parent.wait(DEADLINE_S)
-    until(lambda: not alive(pid), "it outlives its parent")
+    until("it does not outlive its parent", lambda: not alive(pid))
 
 
 async def test_healthy_traffic_prices_a_record_by_what_the_nodes_spent_less_their_requests() -> None:

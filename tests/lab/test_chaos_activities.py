@@ -1,7 +1,5 @@
 """Actions and probes over a real socket, against a world server that is not a world."""
 
-import importlib.util
-import sys
 import tempfile
 from pathlib import Path
 
@@ -13,10 +11,7 @@ from cellwall.spec import RenewalPolicy
 from cellwall_lab import chaos, runbook, verbs
 from cellwall_lab.chaos import actions, probes
 
-_SPEC = importlib.util.spec_from_file_location("lab_fake_world", Path(__file__).with_name("fake_world.py"))
-fake_world = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = fake_world
-_SPEC.loader.exec_module(fake_world)
+from . import fake_world
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import re
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,15 +18,11 @@ from hypothesis import strategies as st
 
 from cellwall.errors import Refused, Unavailable, Unknown
 from cellwall_lab import verbs
-from cellwall_lab.living import page
+from cellwall_lab.living import page, recent
 from cellwall_lab.living.recent import Recent, point
 from cellwall_lab.palette import DARK, LIGHT
 
-_SPEC = importlib.util.spec_from_file_location("lab_page_world", Path(__file__).with_name("page_world.py"))
-assert _SPEC is not None and _SPEC.loader is not None
-page_world = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = page_world
-_SPEC.loader.exec_module(page_world)
+from . import page_world
 
 STATIC = Path(page.__file__).with_name("static")
 FILES = sorted(file.name for file in STATIC.iterdir())
@@ -129,6 +123,36 @@ async def test_a_world_that_cannot_tell_leaves_its_last_state_and_says_why(seen:
     assert news["fleet"]["now_s"] == page_world.START_S + 1
 
 
+async def test_the_world_is_asked_only_while_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "EVERY_S", 0.0)
+    world = page_world.PageWorld(servers=50)  # its clock moves with each look
+
+    async def looked_at() -> bool:
+        before_s = world.now_s
+        for _ in range(100):  # far more turns of the loop than lie between two looks
+            await asyncio.sleep(0)
+        return bool(world.now_s != before_s)
+
+    async with page.serve(world) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        async with session.get("/") as response:
+            assert response.status == 200
+        assert not await looked_at()
+        first, second = await session.get("/events"), await session.get("/events")
+        assert (await event(first.content))[0] == (await event(second.content))[0] == "now"
+        first.close()
+        assert await looked_at()
+        second.close()
+        async with asyncio.timeout(SOON_S):
+            while await looked_at():  # until it is noticed that they went
+                pass
+        async with session.get("/events") as third:
+            _, news = await event(third.content)
+            if news["fleet"] is None:  # what was seen long ago is not told as the present
+                _, news = await event(third.content)
+            assert news["fleet"]["now_s"] >= news["points"][-1]["t"] > page_world.START_S
+            assert await looked_at()
+
+
 async def test_every_viewer_is_told_of_the_end() -> None:
     async with aiohttp.ClientSession() as session:
         async with page.serve(page_world.PageWorld(servers=50)) as port:
@@ -220,9 +244,7 @@ async def test_the_page_offers_a_form_for_every_verb_it_takes() -> None:
 
 
 async def test_why_a_server_is_out_is_told_from_its_trace(seen: Seen) -> None:
-    assert (await seen.get("/explain/s-0003"))[0] == 409  # nothing read yet
-    await seen.act("cut", CUT)
-    await seen.recent.read()
+    await seen.act("cut", CUT)  # nobody has the page open: it is asked for
     status, text, _ = await seen.get("/explain/s-0003")
     told = json.loads(text)
     assert status == 200 and "s-0003" in told["story"][0] and "its network was cut" in told["story"][0]

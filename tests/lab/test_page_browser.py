@@ -7,10 +7,8 @@ copy them to.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import shutil
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -25,11 +23,7 @@ from cellwall_lab import verbs
 from cellwall_lab.living import page as served
 from cellwall_lab.living.recent import Recent
 
-_SPEC = importlib.util.spec_from_file_location("lab_page_world", Path(__file__).with_name("page_world.py"))
-assert _SPEC is not None and _SPEC.loader is not None
-page_world = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = page_world
-_SPEC.loader.exec_module(page_world)
+from . import page_world
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

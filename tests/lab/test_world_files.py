@@ -21,7 +21,7 @@ from cellwall.arrivals import Catalogue
 from cellwall.placement import make_layout
 from cellwall.resources import MetadataServiceSpec, StorageFleetSpec, resources
 from cellwall.spec import FleetSpec, WorldSpec
-from cellwall_lab import catalogue, smoke
+from cellwall_lab import catalogue, smoke, waiting
 from cellwall_lab.backends.catalogue import make_catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ def test_a_wrong_resource_is_one_line_and_status_3(
     assert told in said and said.count("\n") == 1 and not (tmp_path / "out.json").exists()
 
 
-@pytest.mark.parametrize("module", ["catalogue", "smoke"])
+@pytest.mark.parametrize("module", ["catalogue", "smoke", "waiting"])
 def test_they_need_nothing_that_only_the_whole_lab_has(module: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     dists = {extra: {re.split(r"[^\w-]", text)[0] for text in texts} for extra, texts in extras.items()}
@@ -70,7 +70,7 @@ def test_they_need_nothing_that_only_the_whole_lab_has(module: str) -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     providers = importlib.metadata.packages_distributions()
     loaded = {dist for name in shown.stdout.split() for dist in providers.get(name, [])}
-    assert "msgspec" in loaded and not loaded & absent
+    assert not loaded & absent
 
 
 # ---------------------------------------------------------------- the smoke test
@@ -175,3 +175,31 @@ def test_an_acknowledged_write_that_is_not_found_fails(
 def test_specs_are_those_of_the_custom_resources(specs: list[str]) -> None:
     assert catalogue.read_spec(Path(specs[0]), MetadataServiceSpec).cells == 2
     assert catalogue.read_spec(Path(specs[1]), StorageFleetSpec).servers == 60
+
+
+# ---------------------------------------------------------------- waiting for the front end
+
+
+def test_it_waits_until_the_door_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(503 if len(asked) < 2 else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        assert waiting.main([f"http://127.0.0.1:{server.server_address[1]}/ready"]) == 0
+        server.shutdown()
+        thread.join()
+    assert asked == ["/ready", "/ready"]
+    assert capsys.readouterr().err.count("503") == 1
+    assert "refused" in waiting.ready("http://127.0.0.1:1/ready")
+    assert waiting.main([]) == 3

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,27 +17,9 @@ from cellwall_lab import children
 from cellwall_lab.backends.limiter import Limit, cpu_clock
 from cellwall_lab.backends.processes import write_json
 
-DEADLINE_S = 15.0
+from ..waiting import DEADLINE_S, alive, state, until
+
 BUSY = "while True: pass"
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    give_up_s = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < give_up_s, what
-        time.sleep(0.005)
-
-
-def state(pid: int) -> str:
-    """R running, S sleeping, T stopped, Z ended …"""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return state(pid) != "Z"
-    except OSError:
-        return False
 
 
 def cpu_s(pid: int) -> float:
@@ -92,7 +74,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def runs_free(pid: int) -> None:
     """It is not stopped, goes on, and is never stopped again."""
-    until(lambda: state(pid) != "T", "it stays stopped")
+    until("it goes on", lambda: state(pid) != "T")
     before_s = cpu_s(pid)
     while cpu_s(pid) < before_s + 0.15:
         assert state(pid) != "T"
@@ -103,14 +85,14 @@ def test_a_limit_holds_changes_and_ends_with_the_limiter(bench: Bench) -> None:
     busy = bench.start(BUSY)
     bench.limit(node=(busy.pid, 0.2))
     limiter = bench.limiter()
-    until(lambda: state(busy.pid) == "T", "the limit does not begin")
+    until("the limit begins", lambda: state(busy.pid) == "T")
     assert 0.17 <= measured(busy.pid, 2.2) <= 0.23
 
     # Two limits may be set within one tick of the file system's clock.
     before = bench.limits_path.stat()
     bench.limit(node=(busy.pid, 0.5))
     os.utime(bench.limits_path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    until(lambda: any(record.limit_cores == 0.5 for record in bench.records()), "the limit does not follow")
+    until("the limit follows", lambda: any(record.limit_cores == 0.5 for record in bench.records()))
     assert 0.4 <= measured(busy.pid, 1.0) <= 0.6
 
     first = bench.records()[0]
@@ -119,8 +101,8 @@ def test_a_limit_holds_changes_and_ends_with_the_limiter(bench: Bench) -> None:
     assert throttled.cpu_s > 0 and 0.6 <= throttled.stopped_ratio <= 1.0
 
     bench.limit(node=(busy.pid, 0.05))
-    until(lambda: bench.records()[-1].limit_cores == 0.05, "the limit does not follow")
-    until(lambda: state(busy.pid) == "T", "it is not stopped")
+    until("the limit follows", lambda: bench.records()[-1].limit_cores == 0.05)
+    until("it is stopped", lambda: state(busy.pid) == "T")
     limiter.terminate()
     assert limiter.wait(DEADLINE_S) == 0
     runs_free(busy.pid)
@@ -130,7 +112,7 @@ def test_a_limit_that_is_taken_away_lets_go(bench: Bench) -> None:
     busy = bench.start(BUSY)
     bench.limit(node=(busy.pid, 0.02))
     limiter = bench.limiter()
-    until(lambda: state(busy.pid) == "T", "the limit does not begin")
+    until("the limit begins", lambda: state(busy.pid) == "T")
     bench.limit()
     runs_free(busy.pid)
     assert limiter.poll() is None
@@ -146,11 +128,11 @@ def test_when_its_parent_is_killed_everything_runs_again(bench: Bench) -> None:
     )
     pid_path = bench.limits_path.with_name("pid")
     parent = bench.start(code, bench.limits_path, bench.records_path, pid_path)
-    until(lambda: pid_path.exists() and pid_path.read_text() != "" and state(busy.pid) == "T", "no limit")
+    until("the limit begins", lambda: pid_path.exists() and pid_path.read_text() != "" and state(busy.pid) == "T")
     parent.kill()
     parent.wait(DEADLINE_S)
     limiter_pid = int(pid_path.read_text())
-    until(lambda: not alive(limiter_pid), "the limiter outlives its parent")
+    until("the limiter does not outlive its parent", lambda: not alive(limiter_pid))
     runs_free(busy.pid)
 
 
@@ -158,9 +140,12 @@ def test_a_process_that_ends_is_dropped_and_the_others_stay_limited(bench: Bench
     gone, stays = bench.start(BUSY), bench.start(BUSY)
     bench.limit(gone=(gone.pid, 0.1), stays=(stays.pid, 0.1), never=(2**22 - 1, 0.1))
     limiter = bench.limiter()
-    until(lambda: {r.node for r in bench.records()} == {"gone", "stays"} if bench.records_path.exists() else False, "-")
+    until("the limiter records", bench.records_path.exists)
+    until("both are recorded", lambda: {record.node for record in bench.records()} == {"gone", "stays"})
     gone.kill()
     gone.wait(DEADLINE_S)
-    until(lambda: [r.node for r in bench.records()[-2:]] == ["stays", "stays"], "it is recorded for ever")
+    until(
+        "the one that ended is recorded no more", lambda: [r.node for r in bench.records()[-2:]] == ["stays", "stays"]
+    )
     assert limiter.poll() is None
-    until(lambda: state(stays.pid) == "T", "the other is not limited any more")
+    until("the other is still limited", lambda: state(stays.pid) == "T")

@@ -5,82 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
-
-import pytest
 
 from cellwall import history
 from cellwall_lab import children
 
-from .conftest import GONE_S, READY_S, processes_of, until
-
-CELLWALL = Path(sys.executable).with_name("cellwall")
-SMALL = (
-    "fleet.servers=50",
-    "fleet.large_records=60",
-    "renewal.renew_every_s=3",
-    "renewal.time_limit_s=1",
-    "metadata.partitions=4",
-    "cpu.total_cores=1.0",
-    "load.rps=20",
-    "load.keys_per_table=2",
-)
-SETTINGS = [word for assignment in SMALL for word in ("--set", assignment)]
-
-
-class Walk:
-    """A user: worlds in terminals of their own, and commands in another one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.env = {**os.environ, "XDG_RUNTIME_DIR": str(folder / "runtime")}
-        self._ups: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
-
-    def up(self, *words: str) -> tuple[subprocess.Popen[bytes], Path]:
-        """Start a world; returns its process and what it prints, once it says that it is up."""
-        said = self.folder / f"up-{len(self._ups)}.txt"
-        log = said.open("wb")
-        process = children.start(
-            [CELLWALL, "up", *words, *SETTINGS], stdout=log, stderr=log, env=self.env, cwd=self.folder
-        )
-        self._ups.append((process, log))
-        until(
-            "the world is up",
-            lambda: b"Ctrl-C here ends" in said.read_bytes() or process.poll() is not None,
-            READY_S,
-        )
-        assert process.poll() is None, said.read_text()
-        return process, said
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [CELLWALL, *words]
-        return subprocess.run(
-            command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
-        )
-
-    def state(self, *words: str) -> dict[str, Any]:
-        ran = self.run("watch", "--json", *words)
-        assert ran.returncode == 0, ran.stderr
-        state: dict[str, Any] = json.loads(ran.stdout)
-        return state
-
-    def close(self) -> None:
-        for process, log in self._ups:
-            children.end(process, GONE_S)
-            log.close()
-
-
-@pytest.fixture
-def walk(tmp_path: Path) -> Iterator[Walk]:
-    user = Walk(tmp_path)
-    yield user
-    user.close()
-    until("every process is gone", lambda: not processes_of(tmp_path), GONE_S)
+from ..waiting import until
+from .conftest import CELLWALL, GONE_S, READY_S, SETTINGS, processes_of
 
 
 def test_a_walk_from_up_to_ctrl_c(walk):

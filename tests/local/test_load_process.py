@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from cellwall.arrivals import (
 from cellwall.history import Audit, ProcessSample, Record, Request, decode
 from cellwall.keys import key_hash
 from cellwall.spec import LoadSpec
+
+from ..waiting import until
 
 ROOT = Path(__file__).parents[2]
 SEED = 11
@@ -135,13 +137,6 @@ class Generator:
         return [record for record in self.records() if isinstance(record, Request)]
 
 
-def wait_for(what: str, holds: Callable[[], bool], deadline_s: float = 20.0) -> None:
-    until_s = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < until_s, f"not within {deadline_s} s: {what}"
-        time.sleep(0.05)
-
-
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit status and stderr; both pipes are read, so that a talkative child cannot hang."""
     _, errors = process.communicate(timeout=20)
@@ -156,13 +151,13 @@ def test_a_freeze_is_seen_as_long_as_it_lasts_and_every_acknowledged_key_is_read
     generator = Generator(tmp_path, port, catalogue("one", "two"), LoadSpec(timeout_s=timeout_s))
     with generator.start() as process:
         generator.control(Control(rps=rps))
-        wait_for("80 requests", lambda: len(generator.requests()) >= 80)
+        until("80 requests", lambda: len(generator.requests()) >= 80)
         server.send_signal(signal.SIGSTOP)
         from_s = time.time()
         time.sleep(freeze_s)
         until_s = time.time()
         server.send_signal(signal.SIGCONT)
-        wait_for("requests after the freeze", lambda: generator.requests()[-1].t > until_s + 1.0)
+        until("requests after the freeze", lambda: generator.requests()[-1].t > until_s + 1.0)
         generator.control(Control(rps=0, stop=True))
         status, errors = end(process)
     assert status == 0 and "Traceback" not in errors
@@ -230,9 +225,9 @@ def test_troubles_keep_their_outcomes_the_cap_counts_and_a_signal_loses_nothing(
     generator = Generator(tmp_path, port, tables, LoadSpec(in_flight_cap=cap, timeout_s=30.0))
     with generator.start() as process:
         generator.control(Control(rps=200))
-        wait_for("100 requests", lambda: len(generator.requests()) >= 100)
+        until("100 requests", lambda: len(generator.requests()) >= 100)
         server.send_signal(signal.SIGSTOP)
-        wait_for("the cap", lambda: sum(r.code == "generator-cap" for r in generator.requests()) >= 20)
+        until("the cap", lambda: sum(r.code == "generator-cap" for r in generator.requests()) >= 20)
         process.terminate()
         status, errors = end(process)
     assert status == 0 and "Traceback" not in errors
@@ -261,10 +256,10 @@ def test_troubles_keep_their_outcomes_the_cap_counts_and_a_signal_loses_nothing(
 def test_idle_until_told_and_gone_without_an_audit_if_told_so(tmp_path: Path) -> None:
     generator = Generator(tmp_path, 1, catalogue("one"), LoadSpec())  # nobody listens on port 1
     with generator.start() as process:
-        wait_for("a sample", lambda: len(generator.records()) >= 1)
+        until("a sample", lambda: len(generator.records()) >= 1)
         assert generator.requests() == []
         generator.control(Control(rps=100))
-        wait_for("requests", lambda: len(generator.requests()) >= 10)
+        until("requests", lambda: len(generator.requests()) >= 10)
         generator.control(Control(rps=100, stop=True, audit=False))
         status, errors = end(process)
     assert status == 0 and "Traceback" not in errors
@@ -276,14 +271,15 @@ def test_in_a_pod_its_standard_output_is_records_and_nothing_else(tmp_path: Path
     generator = Generator(tmp_path, 1, catalogue("one"), LoadSpec(), records="/dev/stdout")
     with generator.start() as process:
         generator.control(Control(rps=100))
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         lines = [process.stdout.readline() for _ in range(20)]
         generator.control(Control(stop=True))
-        rest, errors = process.communicate(timeout=20)
-    lines += rest.splitlines(keepends=True)
+        lines += process.stdout.readlines()
+        errors = process.stderr.read()
+        status = process.wait(20)
     records = list(decode(line.encode() for line in lines))
     assert len(records) == len(lines) and {type(record) for record in records} == {Request, ProcessSample}
-    assert process.returncode == 0 and "Aggregated" in errors  # locust's summary
+    assert status == 0 and "Aggregated" in errors  # locust's summary
 
 
 def test_records_it_cannot_write_end_it_with_status_1(tmp_path: Path) -> None:

@@ -18,22 +18,13 @@ import pytest
 
 from cellwall_lab import children
 
-from .conftest import GONE_S, READY_S, processes_of, until
+from ..waiting import until
+from .conftest import GONE_S, QUICK, READY_S, processes_of
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 BIN = Path(sys.executable).parent
-# Four placement groups, for four cells; customers enough for the 96 largest tables; CPU enough for nothing to stick.
-SMALL = (
-    "fleet.servers=100",
-    "fleet.large_records=60",
-    "fleet.customers_per_group=16",
-    "renewal.renew_every_s=3",
-    "renewal.time_limit_s=1",
-    "metadata.partitions=4",
-    "cpu.total_cores=1.0",
-    "load.rps=20",
-    "load.keys_per_table=2",
-)
+# Four placement groups, for four cells; customers enough for the 96 largest tables.
+SMALL = ("fleet.servers=100", "fleet.customers_per_group=16", *QUICK)
 BLOCK_S = 240.0
 MAY_FAIL = "may-fail"
 

@@ -21,6 +21,7 @@ from cellwall_operator.actions import (
     Create,
     Delete,
     Event,
+    GroupStep,
     Join,
     MarkJoined,
     Merge,
@@ -30,6 +31,7 @@ from cellwall_operator.actions import (
     Status,
 )
 from cellwall_operator.conditions import timestamp
+from cellwall_operator.manifests import cellmap
 from cellwall_operator.objects import (
     CHILD_KINDS,
     Attempt,
@@ -38,11 +40,14 @@ from cellwall_operator.objects import (
     Joins,
     Observed,
     Statistics,
+    Told,
     read_pod,
     read_resource,
 )
 from cellwall_operator.plan.cell import GRACE_S
 from cellwall_operator.plan.whole import plan
+
+from .group_world import Stores
 
 SPECS: Mapping[str, Any] = {
     "MetadataService": MetadataServiceSpec,
@@ -64,6 +69,8 @@ class Cluster:
         self.hosts: dict[str, Host] = {}
         self.statistics: dict[str, Statistics] = {}
         self.joins: dict[str, Joins] = {}
+        self.told: dict[str, Told] = {}
+        self.stores: Stores | None = None  # of cells, once somebody asks
         self.overloaded: set[str] = set()  # cells where attempts to join time out
         self.stopped: set[str] = set()  # pods, by prefix, that do not start
         self.backwards = False  # tracks are carried out side by side: the last one may be the first
@@ -150,6 +157,7 @@ class Cluster:
             joins=dict(self.joins),
             statistics=dict(self.statistics),
             hosts=dict(self.hosts),
+            told=dict(self.told),
             refused=self.refused,
         )
 
@@ -157,7 +165,7 @@ class Cluster:
         return plan(self.observe(), self.now_s)
 
     def do(self, action: Action) -> None:
-        if not isinstance(action, Join):
+        if not isinstance(action, Join | GroupStep):
             self.writes.append(action)
         match action:
             case Create(manifest):
@@ -178,6 +186,8 @@ class Cluster:
                 assert not self.joins.get(cell, Joins()).running, "one attempt at a time"
                 outcome, why = ("unknown", "no answer in time") if cell in self.overloaded else ("done", "")
                 self.joins[cell] = Joins(last=Attempt(pod, uid, outcome, 1.0, why, self.now_s))
+            case GroupStep():
+                self._step(action)
             case MarkJoined(pod):
                 live = self.objects["Pod", pod]
                 live["status"]["conditions"].append({"type": names.JOINED, "status": "True"})
@@ -193,9 +203,42 @@ class Cluster:
                 self.events.append(action)
         self.check(action)
 
+    def _step(self, step: GroupStep) -> None:
+        before = self.told.get(step.cell)
+        if step.cell in self.overloaded:
+            kept = before if before is not None and before.move == step.request.move else Told(step.request.move)
+            self.told[step.cell] = msgspec.structs.replace(kept, trouble="no answer in time", trouble_s=self.now_s)
+            return
+        moving = cellmap.read(self.objects["ConfigMap", "world-map"]).moving
+        assert moving.move is not None and moving.move.number == step.request.move, "not remembered"
+        cell = int(step.cell.rpartition("-")[2])
+        stores = self.known_stores()
+        self.told[step.cell] = stores.tell(before, cell, moving.move.source, step.verb, step.request, self.now_s)
+
+    def known_stores(self) -> Stores:
+        if self.stores is None:
+            live = self.map
+            assert live is not None
+            groups = sorted({entry.group for entry in live.servers.values()})
+            members = [[s for s, entry in live.servers.items() if entry.group == group] for group in groups]
+            self.stores = Stores(members, self.cell_of)
+        return self.stores
+
+    @property
+    def cell_of(self) -> list[int]:
+        """By the published map, the cell number of each group."""
+        live = self.map
+        assert live is not None
+        found = {entry.group: int(entry.cell.removeprefix("cell-")) for entry in live.servers.values()}
+        return [found[group] for group in sorted(found)]
+
     def check(self, action: Action) -> None:
         """What must hold after every single action."""
         live = self.map
+        if self.stores is not None and live is not None:
+            self.stores.check(self.cell_of)
+            served = {f"world-cell-{cell}" for cell in self.cell_of}
+            assert not isinstance(action, Delete) or action.ref.name not in served, "a cell that serves was deleted"
         if live is not None:
             assert self.maps.setdefault(live.version, live) == live, "a published version was changed"
             assert live.version == max(self.maps), "versions only rise"

@@ -119,6 +119,17 @@ async def test_a_pod_that_says_nothing_is_unknown_after_a_while(world: World, mo
     assert world.count("servers", "failed") >= http.SILENT_TIMES
 
 
+async def test_before_the_first_plan_everybody_was_asked_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "MEET_S", 0.05)
+    world.pods = [pod("f-a-0", "storage"), pod("node", "node")]
+    world.answers = {"/map-version": {"version": 3}, "/servers": servers(5, 5), "/statistics": asyncio.Event()}
+    await world.asking.meet(KEY)  # does not wait for the node, which says nothing
+    assert world.observed().hosts == {"f-a-0": Host(3, 5, 5)}
+    asked = len(world.asked)
+    await world.asking.meet(KEY)
+    assert len(world.asked) == asked
+
+
 async def test_another_pod_of_that_name_has_told_nothing_yet(world: World) -> None:
     world.pods = [pod("f-a-0", "storage")]
     world.answers = {"/map-version": {"version": 3}, "/servers": servers(5, 5)}

@@ -119,6 +119,7 @@ def carry_out(cluster: Cluster, deed: str, value: Any) -> None:
             cluster.joins.clear()
             cluster.hosts.clear()
             cluster.statistics.clear()
+            cluster.told.clear()
 
 
 def edit(cluster: Cluster, what: str) -> None:

@@ -424,20 +424,6 @@ def test_the_reference_cells_are_not_refused(total: str) -> None:
     assert cluster.plan().tracks["cells"]
 
 
-def test_cells_are_fixed_once_the_stores_are_filled(running: Cluster) -> None:
-    change(running, *SERVICE, cells=3)
-    running.rest()
-    state, reason, message = running.condition(*SERVICE, "Stalled")
-    assert (state, reason) == ("True", "CellsFixed") and "spec.cells to 2" in message
-    assert running.names_of("MetadataCell") == ["world-cell-0", "world-cell-1"]
-    change(running, *CELL, nodes=2)  # all the rest goes on
-    running.rest()
-    assert running.objects[CELL]["status"]["nodes"] == 2
-    change(running, *SERVICE, cells=2)
-    running.rest()
-    assert running.condition(*SERVICE, "Stalled")[0] == "False"
-
-
 def test_fewer_cells_before_the_stores_are_filled_go() -> None:
     cluster = Cluster({"cells": 3}, SMALL)
     carry_out(cluster)

@@ -1,10 +1,11 @@
-"""Fixtures of the services' tests; what they give is in `metadata_world` and `storage_world`."""
+"""Fixtures of the services' tests; what they give is in `metadata_world`, `storage_world` and `frontend_world`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -12,6 +13,7 @@ import pytest_asyncio
 
 from cellwall.spec import MetadataPolicy
 
+from .frontend_world import FakeWorld, FrontEnd
 from .metadata_world import DEADLINE_S, SPEC, Node, Place, Start
 from .storage_world import World, until
 
@@ -101,3 +103,27 @@ async def three(world: World) -> World:
 
     await until(confirmed)
     return world
+
+
+# ---------------------------------------------------------------- the front end, over a `world` of the file's own
+
+
+@pytest.fixture(scope="module")
+def front(world: FakeWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
+    """Each file has a `world` of its own, in place of the storage hosts' above, with the tables that it is about."""
+    front = FrontEnd(world, tmp_path_factory.mktemp("front"))
+    front.start()
+    yield front
+    assert front.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def alice(front: FrontEnd) -> Any:
+    return front.customer("alice")
+
+
+@pytest.fixture
+def healed(world: FakeWorld) -> Iterator[None]:
+    """Whatever a test does to the world ends with it."""
+    yield
+    world.heal()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from differential import Case
+from .differential import Case
 
 WIDE, WORDS, BLOBS, NUMBERS, PLAIN = "wide", "words", "blobs", "numbers", "plain"
 LABELS = "labels"  # what is projected here are whole numbers: moto fails on others

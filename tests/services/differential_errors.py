@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from differential import Case
-from differential_cases import BLOBS, LABELS, NUMBERS, PLAIN, SPARE, WIDE, WORDS, attributes, index, keys, table
+from .differential import Case
+from .differential_cases import BLOBS, LABELS, NUMBERS, PLAIN, SPARE, WIDE, WORDS, attributes, index, keys, table
 
 X = {"pk": {"S": "x"}}
 

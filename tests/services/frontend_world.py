@@ -101,6 +101,11 @@ class FakeWorld:
             self.applied[server] = {a.key for a in records}
             self.confirmed[server] = self.epoch[server]
 
+    def heal(self) -> None:
+        """Everybody in service, reachable and renewing."""
+        self.down, self.cut = set(), set()
+        self.metadata_stuck, self.changes_stuck, self.renewing = False, False, True
+
     def start(self) -> None:
         self._thread.start()
         assert self._up.wait(5)

@@ -47,9 +47,10 @@ async def until(condition: Callable[[], Awaitable[bool]], deadline_s: float = DE
 
 
 class Place:
-    """A store filled by the loader, and the nodes started over it."""
+    """A store filled by the loader, and the nodes started over it. Without ``filled``, that of a cell just added."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cell: str = "cell-0", *, filled: bool = True) -> None:
+        self.cell = cell
         self.processes = Processes(folder)
         self.path = folder / "s"
         self.url = f"unix://{self.path}"
@@ -59,11 +60,12 @@ class Place:
             assert time.monotonic() < give_up_s, "no store"
             time.sleep(0.01)
         self.redis = redis.Redis(unix_socket_path=str(self.path))
-        self.processes.service(
-            "loader", "cellwall_services.metadata.loader", {"spec": SPEC, "stores": [self.url]}, may_end=True
-        )
-        assert self.processes.wait("loader", DEADLINE_S) == 0, self.processes.log_tail("loader")
-        self.commands = cell_commands(LAYOUT)[0]
+        if filled:
+            self.processes.service(
+                "loader", "cellwall_services.metadata.loader", {"spec": SPEC, "stores": [self.url]}, may_end=True
+            )
+            assert self.processes.wait("loader", DEADLINE_S) == 0, self.processes.log_tail("loader")
+        self.commands = cell_commands(LAYOUT)[0] if filled else []
         self.started = 0
         self.listeners: list[socket.socket] = []
 
@@ -101,7 +103,8 @@ class Node:
         self.records_path = place.processes.records / f"{self.name}.ndjson"
         config = {
             "node": self.name,
-            "cell": "cell-0",
+            "cell": place.cell,
+            "begins_empty": place.cell != "cell-0",
             "store_url": place.url,
             "admin_listen": self.admin,
             "renewal_fd": self.listener.fileno(),

@@ -88,17 +88,25 @@ class World:
         self.hosts: dict[str, list[str]] = {}
         self.version = 0
 
-    def publish(self, *, reentry_from_s: float = 0.0, reentry_over_s: float = 0.0) -> None:
+    def publish(
+        self,
+        *,
+        reentry_from_s: float = 0.0,
+        reentry_over_s: float = 0.0,
+        cell_id: str = "cell-0",
+        at: Node | None = None,
+    ) -> None:
+        """All servers in one cell; its node is the world's, unless it is ``at`` another."""
         self.version += 1
         servers = {
-            name: ServerEntry(name, "cell-0", number % PARTITIONS, "a", 0, f"127.0.0.1:{self.ports[host]}")
+            name: ServerEntry(name, cell_id, number % PARTITIONS, "a", 0, f"127.0.0.1:{self.ports[host]}")
             for host, names in self.hosts.items()
             for number, name in enumerate(names)
         }
-        nodes = {"n-0": f"127.0.0.1:{self.node.port}"}
-        cell = CellEntry("cell-0", nodes, {}, [["n-0"]] * PARTITIONS, reentry_from_s, reentry_over_s)
+        nodes = {"n-0": f"127.0.0.1:{(at or self.node).port}"}
+        cell = CellEntry(cell_id, nodes, {}, [["n-0"]] * PARTITIONS, reentry_from_s, reentry_over_s)
         new = self.folder / "map.json.new"
-        new.write_bytes(msgspec.json.encode(CellMap(self.version, {"cell-0": cell}, servers)))
+        new.write_bytes(msgspec.json.encode(CellMap(self.version, {cell_id: cell}, servers)))
         new.replace(self.folder / "map.json")
 
     def assign(self, *servers: str, partitions: int = 3, epoch: int = 1, born: int = 1) -> None:

@@ -21,6 +21,8 @@ from cellwall.quorum import Version
 
 from . import frontend_world as W
 
+pytestmark = pytest.mark.usefixtures("healed")
+
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Any]:
@@ -31,28 +33,6 @@ def world() -> Iterator[Any]:
     world.start()
     yield world
     world.stop()
-
-
-@pytest.fixture(scope="module")
-def front(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    front = W.FrontEnd(world, tmp_path_factory.mktemp("front"))
-    front.start()
-    yield front
-    assert front.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def alice(front: Any) -> Iterator[Any]:
-    client = front.customer("alice")
-    yield client
-    client.close()
-
-
-@pytest.fixture(autouse=True)
-def _heal(world: Any) -> Iterator[None]:
-    yield
-    world.down, world.cut = set(), set()
-    world.metadata_stuck, world.changes_stuck, world.renewing = False, False, True
 
 
 def code(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
@@ -246,8 +226,9 @@ def test_table_life(alice: Any, world: Any) -> None:
     assert "visits" in alice.list_tables()["TableNames"]
 
     assert alice.delete_table(TableName="visits")["TableDescription"]["TableStatus"] == "DELETING"
+    alice.get_waiter("table_not_exists").wait(TableName="visits", WaiterConfig={"Delay": 1, "MaxAttempts": 8})
     with pytest.raises(ClientError) as error:
-        W.wait_until(lambda: status(alice, "visits") != "DELETING")
+        status(alice, "visits")
     assert code(error) == ("ResourceNotFoundException", 400)
     assert not any(a.table == table.id for records in world.lists.values() for a in records)
     assert "visits" not in alice.list_tables()["TableNames"]

@@ -14,6 +14,8 @@ from cellwall_services.wire import Workflow
 
 from . import frontend_world as W
 
+pytestmark = pytest.mark.usefixtures("healed")
+
 BY_OWNER = {
     "IndexName": "by-owner",
     "KeySchema": [{"AttributeName": "owner", "KeyType": "HASH"}, {"AttributeName": "at", "KeyType": "RANGE"}],
@@ -31,28 +33,6 @@ def world() -> Iterator[Any]:
     world.start()
     yield world
     world.stop()
-
-
-@pytest.fixture(scope="module")
-def front(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    front = W.FrontEnd(world, tmp_path_factory.mktemp("front"))
-    front.start()
-    yield front
-    assert front.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def alice(front: Any) -> Iterator[Any]:
-    client = front.customer("alice")
-    yield client
-    client.close()
-
-
-@pytest.fixture(autouse=True)
-def _heal(world: Any) -> Iterator[None]:
-    yield
-    world.down, world.cut = set(), set()
-    world.metadata_stuck, world.changes_stuck, world.renewing = False, False, True
 
 
 def code(error: pytest.ExceptionInfo[ClientError]) -> str:

@@ -12,6 +12,8 @@ from botocore.exceptions import ClientError
 
 from . import frontend_world as W
 
+pytestmark = pytest.mark.usefixtures("healed")
+
 SCORES = [-12.5, -1, 0, 0.5, 1, 2, 10, 100]
 
 
@@ -25,27 +27,14 @@ def world() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def front(world: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    front = W.FrontEnd(world, tmp_path_factory.mktemp("front"))
-    front.start()
-    yield front
-    assert front.stop() == 0
-
-
-@pytest.fixture(scope="module")
 def resource(front: Any) -> Any:
     return front.resource("alice")
 
 
 @pytest.fixture(scope="module")
 def alice(resource: Any) -> Any:
+    """In Python's own types."""
     return resource.meta.client
-
-
-@pytest.fixture(autouse=True)
-def _heal(world: Any) -> Iterator[None]:
-    yield
-    world.down, world.cut = set(), set()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +104,18 @@ def test_pages_of_a_query_add_up(games: Any, forward: bool) -> None:
         assert page["LastEvaluatedKey"] == {"player": "ann", "score": page["Items"][-1]["score"]}
         start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
     assert found == (SCORES if forward else SCORES[::-1])
+
+
+def test_the_paginator_of_a_query(alice: Any, games: Any) -> None:
+    pages = alice.get_paginator("query").paginate(
+        TableName="games",
+        KeyConditionExpression="player = :p",
+        ExpressionAttributeValues={":p": "ann"},
+        PaginationConfig={"PageSize": 3},
+    )
+    found = [page["Items"] for page in pages]
+    assert scores([item for items in found for item in items]) == SCORES
+    assert [len(items) for items in found[:2]] == [3, 3]
 
 
 def test_counts_and_projections(games: Any) -> None:

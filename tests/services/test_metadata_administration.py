@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from cellwall_lab.backends.processes import free_port
-from cellwall_services.metadata.app import take_over
+from cellwall_services.metadata.joining import take_over
 from cellwall_services.wire import Join, Joined, MembershipStatistics, PartitionMap, TableChange
 
 from .metadata_world import DEADLINE_S, LARGE, LAYOUT, SERVERS, SPEC, Node, Place, Start, new_table, placed, version

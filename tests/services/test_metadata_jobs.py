@@ -60,12 +60,18 @@ class Fake:
                 self.lists.setdefault(key, []).extend(words[1:])  # type: ignore[arg-type]
             case "DEL":
                 self.lists.pop(key, None)
-            case "EVAL":  # store.if_unchanged
+            case "HGET":
+                return self.hashes.get(key, {}).get(str(words[1]))
+            case "EXISTS":
+                return int(any(key in kept for kept in (self.hashes, self.lists, self.values)))
+            case "EVAL":  # store.if_so
                 count = int(words[1])
-                keys, rest = words[2 : 2 + count], list(words[2 + count :])
-                epochs, rest = rest[:count], rest[count:]
-                if any(self.hashes[str(k)]["epoch"] != e for k, e in zip(keys, epochs, strict=True)):
-                    return 0
+                rest = list(words[2 + count :])
+                for named in map(str, words[2 : 2 + count]):
+                    field, expected, *rest = rest
+                    there = self.one(("HGET", named, field) if field else ("EXISTS", named))
+                    if _text(there) != _text(expected):
+                        return 0
                 while rest:
                     length, rest = int(rest[0]), rest[1:]
                     self.one(tuple(rest[:length]))
@@ -90,6 +96,10 @@ class Fake:
 
     def membership(self, server: str, page: int = 3) -> Membership:
         return msgspec.json.decode(self.do(MembershipJob("cell-0", server, page)), type=Membership)
+
+
+def _text(word: Any) -> str:
+    return "" if word is None else word.decode() if isinstance(word, bytes) else str(word)
 
 
 def records(info: TableInfo, epoch: int = 1) -> Iterator[Assignment]:
@@ -343,8 +353,8 @@ def test_a_large_change_fits_the_stores_scripts() -> None:
     fake = filled("s-1")
     fake.do(TableJob("cell-0", TableChange(info, {"s-1": list(records(info, epoch=0))})))
     assert fake.membership("s-1", 500).count == 9011
-    command = store.if_unchanged({"s-1": 1}, [("RPUSH", "list:s-1", b"a", b"b"), ("INCR", "version")])
-    assert command[2:] == (1, "server:s-1", 1, 4, "RPUSH", "list:s-1", b"a", b"b", 2, "INCR", "version")
+    command = store.if_so([("server:s-1", "epoch", 1)], [("RPUSH", "list:s-1", b"a", b"b"), ("INCR", "version")])
+    assert command[2:] == (1, "server:s-1", "epoch", 1, 4, "RPUSH", "list:s-1", b"a", b"b", 2, "INCR", "version")
 
 
 # ---------------------------------------------------------------- the engine

@@ -11,7 +11,7 @@ import pytest
 
 from cellwall_lab.backends.processes import Processes
 
-from .metadata_world import DEADLINE_S, SERVERS, SPEC, Node, Place, exists, until
+from .metadata_world import DEADLINE_S, SERVERS, SPEC, Node, Place, until
 
 Content = dict[bytes, bytes]
 
@@ -65,7 +65,6 @@ async def test_loader_and_node_wait_for_a_store_that_comes_after_them(
     await until(node_waits)
     assert own.processes.poll("again") is None
     own.start_store()
-    await until(lambda: exists(own.path))
     await node.up()
     assert await asyncio.to_thread(own.processes.wait, "again", DEADLINE_S) == 0
     assert (await node.membership(SERVERS[0])).server == SERVERS[0]

@@ -5,7 +5,9 @@
 {{- $top := index . 0 -}}
 helm.sh/chart: {{ printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+" "_" }}
 {{ include "testbed.selectorLabels" . }}
-app.kubernetes.io/part-of: cellwall
+{{- if ne (index . 1) "monitoring" }}
+app.kubernetes.io/part-of: cellwall # what the operator keeps in its cache
+{{- end }}
 app.kubernetes.io/version: {{ $top.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $top.Release.Service }}
 cellwall.dev/service: {{ $top.Values.service.name }}

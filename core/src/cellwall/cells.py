@@ -1,7 +1,8 @@
 """Which cell serves which placement group, and which slice of its servers is which metadata partition.
 
-Decides by records, never by chance. Invariant I7: a cell is a set of whole placement groups; growth by
-one cell moves at most ⌈groups/N⌉ groups, and only to the new cell.
+Decides by records, never by chance; how a group gets to its cell is not its matter (`moves`). Invariant I7: a cell is
+a set of whole placement groups; growth by one cell moves at most ⌈groups/N⌉ groups, and only to the new cell; removing
+one moves its groups and no others.
 """
 
 from __future__ import annotations
@@ -66,6 +67,54 @@ def grow(cell_of: Sequence[int], records: Sequence[int], cells: int) -> list[int
         load[giver] -= records[group]
         load[new] += records[group]
     return grown
+
+
+def shrink(cell_of: Sequence[int], records: Sequence[int], cells: int) -> list[int]:
+    """The assignment with one cell less: number ``cells``, the last, gives all its groups to the others.
+
+    Like `assign_groups`: largest first to the lightest cell that has room. There always is room, also where growth
+    has left a cell with more groups than that: the others then have the fewer.
+    """
+    if cells < 1 or set(cell_of) != set(range(cells + 1)):
+        raise Refused(f"cells: {cells} is not allowed; removal leaves one less than the {len(set(cell_of))} there are")
+    room = math.ceil(len(records) / cells)
+    shrunk = list(cell_of)
+    load = [0] * (cells + 1)
+    for group, cell in enumerate(shrunk):
+        load[cell] += records[group]
+    leaving = (g for g, c in enumerate(cell_of) if c == cells)
+    for group in sorted(leaving, key=lambda g: (-records[g], g)):
+        cell = min((c for c in range(cells) if shrunk.count(c) < room), key=lambda c: (load[c], c))
+        shrunk[group] = cell
+        load[cell] += records[group]
+    return shrunk
+
+
+def resize(cell_of: Sequence[int], records: Sequence[int], cells: int) -> list[int]:
+    """The assignment with ``cells`` cells, one added or removed after the other."""
+    if not 1 <= cells <= len(records):
+        raise Refused(f"cells: {cells} is not allowed; it must be in 1..{len(records)}, the number of placement groups")
+    resized = list(cell_of)
+    while (count := max(resized) + 1) < cells:
+        resized = grow(resized, records, count + 1)
+    while (count := max(resized) + 1) > cells:
+        resized = shrink(resized, records, count - 1)
+    return resized
+
+
+def lightest_slices(load: Sequence[int], count: Sequence[int], servers: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """The metadata partitions of servers that come to a running cell: largest first, each to the lightest.
+
+    ``load`` and ``count``: records and servers of each metadata partition now; ``servers``: (server, records) pairs.
+    """
+    load, count = list(load), list(count)
+    out: dict[str, int] = {}
+    for server, records in sorted(servers, key=lambda pair: (-pair[1], pair[0])):
+        partition = min(range(len(load)), key=lambda p: (load[p], count[p], p))
+        load[partition] += records
+        count[partition] += 1
+        out[server] = partition
+    return out
 
 
 def slice_servers(groups: Sequence[Sequence[tuple[int, int]]], partitions: int) -> dict[int, int]:

@@ -55,6 +55,8 @@ class MetadataServiceStatus(_Status, frozen=True, kw_only=True):
     servers: Annotated[NonNegative | None, says("Storage servers of its fleet")] = None
     map_version: Annotated[NonNegative | None, says("Version of the published cell map")] = None
     paused: Annotated[bool | None, says("Whether renewals are refused in every cell")] = None
+    moves: Annotated[Text | None, says("What must be known to go on with moves, also without the map")] = None
+    groups: Annotated[Text | None, says("Number of the cell that serves each placement group, in their order")] = None
     conditions: Conditions = ()
 
 

@@ -68,7 +68,7 @@ class Operator:
         self.cache = Cache(self._wake)
         self.pods = http.Pods(session, self.cache.pods, self._wake, self.metrics)
         events = Events(self.api, settings.identity, monotonic)
-        applier = Applier(self.api, events, self.cache.put, self.pods.join, self.metrics.did)
+        applier = Applier(self.api, events, self.cache.put, self.pods.begin, self.metrics.did)
         installation = Installation(services_image=settings.services_image, pull_policy=settings.pull_policy)
         self.reconciler = Reconciler(self.cache, self.pods, applier, plan, installation, self.metrics)
         self.scheduler = Scheduler(

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from cellwall.moves import Request, Verb
+
 Manifest: TypeAlias = Mapping[str, Any]
 
 
@@ -67,6 +69,17 @@ class Join(msgspec.Struct, frozen=True):
     deadline_s: float
 
 
+class GroupStep(msgspec.Struct, frozen=True):
+    """Begin a step of a move: POST http://{address}/groups/{verb}, in a task of its own. Its end is observed as
+    `objects.Told`. ``cell`` is the MetadataCell's name; while a step of it runs, a further one is not begun."""
+
+    cell: str
+    address: str
+    verb: Verb
+    request: Request
+    timeout_s: float
+
+
 class MarkJoined(msgspec.Struct, frozen=True):
     """Set the pod condition names.JOINED to True (pods/status)."""
 
@@ -109,7 +122,7 @@ class Event(msgspec.Struct, frozen=True):
     message: str
 
 
-Action: TypeAlias = Create | Apply | Merge | Delete | Join | MarkJoined | Resize | Nudge | Status | Event
+Action: TypeAlias = Create | Apply | Merge | Delete | Join | GroupStep | MarkJoined | Resize | Nudge | Status | Event
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -17,7 +17,22 @@ from typing import Any
 import msgspec
 
 from . import names
-from .actions import Action, Apply, Create, Delete, Event, Join, MarkJoined, Merge, Nudge, Plan, Ref, Resize, Status
+from .actions import (
+    Action,
+    Apply,
+    Create,
+    Delete,
+    Event,
+    GroupStep,
+    Join,
+    MarkJoined,
+    Merge,
+    Nudge,
+    Plan,
+    Ref,
+    Resize,
+    Status,
+)
 from .api import KINDS, PODS, STRATEGIC, Api, Kind, Object
 from .cache import Key
 from .errors import CellwallError, Conflict, Missing, Refused, Unknown
@@ -39,14 +54,15 @@ class Outcome(msgspec.Struct):
 
 
 class Applier:
-    """``saw``: what the API server now has. ``begin``: starts an attempt to join. ``count(action, outcome)``."""
+    """``saw``: what the API server now has. ``begin``: starts an attempt to join, or a step of a move.
+    ``count(action, outcome)``."""
 
     def __init__(
         self,
         api: Api,
         events: Events,
         saw: Callable[[Object], object],
-        begin: Callable[[Key, Join], bool],
+        begin: Callable[[Key, Join | GroupStep], bool],
         count: Callable[[str, str], None],
     ) -> None:
         self._api = api
@@ -119,7 +135,7 @@ class Applier:
                 return self._see(await self._api.patch(PODS, namespace, pod, change, "resize", STRATEGIC))
             case Nudge(pods, version):
                 return await self._nudge(namespace, pods, version)
-            case Join():
+            case Join() | GroupStep():
                 return self._begin(key, action)
             case Event():
                 await self._events.tell(namespace, action)

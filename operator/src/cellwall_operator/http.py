@@ -20,10 +20,12 @@ import msgspec
 from . import actions, names
 from .cache import Key
 from .errors import CellwallError, Refused, Unavailable, border, told
+from .group_steps import GroupSteps
 from .metrics import Metrics
 from .objects import Attempt, Host, Joins, Observed, Pod, Statistics, statistics
 
 ASK_S = 5.0  # one question; a node under full load answers within seconds or not at all (guess)
+MEET_S = 2.0  # the same when nothing is known yet and a plan waits (guess)
 AT_ONCE = 64  # questions under way, over all services
 SILENT_TIMES = 3  # a storage pod that has not answered so often is unknown
 JOIN_SLACK_S = 10.0  # beyond the deadlines of its partitions, which the node itself keeps
@@ -79,6 +81,7 @@ class Pods:
         self._asks: dict[Key, actions.Ask] = {}
         self._tasks: dict[Key, list[asyncio.Task[None]]] = {}
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._steps = GroupSteps(self._post, wake)
 
     # ------------------------------------------------------------ for plans
 
@@ -90,7 +93,15 @@ class Pods:
             hosts={pod.name: answers.hosts[pod.uid] for pod in known.pods if pod.uid in answers.hosts},
             statistics=dict(answers.statistics),
             joins=dict(answers.joins),
+            told=self._steps.told(key),
         )
+
+    async def meet(self, key: Key) -> None:
+        """Ask every pod once, if none was asked since this process leads: a plan that knows nothing of a fleet that is
+        well would tell everybody that it is not. Who is too slow is not waited for."""
+        if key not in self._answers:
+            self._answers[key] = Answers()
+            await asyncio.gather(self._ask_hosts(key, MEET_S), self._ask_nodes(key, MEET_S))
 
     def ask(self, key: Key, ask: actions.Ask | None) -> None:
         """From now on ask this service's pods so often; None: no more. A change counts from the next question."""
@@ -106,6 +117,9 @@ class Pods:
             asyncio.create_task(self._every(key, ask.nodes_every_s, self._ask_nodes), name=f"nodes of {key}"),
         ]
 
+    def begin(self, key: Key, action: actions.Join | actions.GroupStep) -> bool:
+        return self.join(key, action) if isinstance(action, actions.Join) else self._steps.begin(key, action)
+
     def join(self, key: Key, action: actions.Join) -> bool:
         """Begin the attempt, unless one of that cell is running; whether it was begun."""
         joins = self._answers.setdefault(key, Answers()).joins
@@ -120,6 +134,7 @@ class Pods:
     def forget(self, key: Key) -> None:
         """The service is no more, or no longer ours."""
         self._stop(key, joins=True)
+        self._steps.forget(key)
         self._asks.pop(key, None)
         self._answers.pop(key, None)
 
@@ -137,17 +152,17 @@ class Pods:
         if kept:
             self._tasks[key] = kept
 
-    async def _every(self, key: Key, every_s: float, ask: Callable[[Key], Awaitable[bool]]) -> None:
+    async def _every(self, key: Key, every_s: float, ask: Callable[[Key, float], Awaitable[bool]]) -> None:
         while True:
-            if await ask(key):
+            if await ask(key, ASK_S):
                 self._wake(key)
             await asyncio.sleep(every_s)
 
-    async def _ask_hosts(self, key: Key) -> bool:
+    async def _ask_hosts(self, key: Key, wait_s: float) -> bool:
         """Every storage pod's version of the map, and which of its servers are in service; whether that is news."""
         answers = self._answers.setdefault(key, Answers())
         pods = self._started(key, "storage", names.STORAGE_PORT)
-        told = await self._all(self._host(address) for _, address in pods)
+        told = await self._all(self._host(address, wait_s) for _, address in pods)
         before = dict(answers.hosts)
         hosts: dict[str, Host] = {}
         for (pod, _), host in zip(pods, told, strict=True):
@@ -160,16 +175,16 @@ class Pods:
         answers.silent = {pod.uid: answers.silent[pod.uid] for pod, _ in pods}
         return hosts != before
 
-    async def _host(self, address: str) -> Host:
-        version = _version.decode(await self._get("map-version", f"http://{address}/map-version"))
-        states = _states.decode(await self._get("servers", f"http://{address}/servers"))
+    async def _host(self, address: str, wait_s: float) -> Host:
+        version = _version.decode(await self._get("map-version", f"http://{address}/map-version", wait_s))
+        states = _states.decode(await self._get("servers", f"http://{address}/servers", wait_s))
         return Host(version.version, len(states), sum(state.available for state in states.values()))
 
-    async def _ask_nodes(self, key: Key) -> bool:
+    async def _ask_nodes(self, key: Key, wait_s: float) -> bool:
         """The figures of every cell's nodes; whether they are news. A node that does not answer keeps its last."""
         answers = self._answers.setdefault(key, Answers())
         pods = self._started(key, "node", names.ADMIN_PORT)
-        told = await self._all(self._get("statistics", f"http://{address}/statistics") for _, address in pods)
+        told = await self._all(self._get("statistics", f"http://{address}/statistics", wait_s) for _, address in pods)
         for (pod, _), figures in zip(pods, told, strict=True):
             if figures is not None:
                 answers.figures[pod.uid] = figures
@@ -204,8 +219,11 @@ class Pods:
 
         return list(await asyncio.gather(*map(one, questions)))
 
-    async def _get(self, call: str, url: str) -> bytes:
-        return await self._call(call, "GET", url, ASK_S)
+    async def _get(self, call: str, url: str, wait_s: float) -> bytes:
+        return await self._call(call, "GET", url, wait_s)
+
+    async def _post(self, call: str, method: str, url: str, timeout_s: float, body: bytes) -> bytes:
+        return await self._call(call, method, url, timeout_s, data=body)
 
     async def _call(self, call: str, method: str, url: str, timeout_s: float, **params: Any) -> bytes:
         doing, outcome = f"{method} {url}", "failed"

@@ -22,6 +22,8 @@ MAP_VERSION = f"{GROUP}/map-version"  # on pods that follow the map: the nudge
 MANIFEST = f"{GROUP}/manifest"  # hash of what was applied: also what a newer operator leaves out is seen
 CONFIG = f"{GROUP}/config"  # hash of a pod's settings: a change of them is a change of the template
 LET_IN = f"{GROUP}/let-in"  # on the map: the fleet was let in once
+MOVES = f"{GROUP}/moves"  # on the map: which group is on the move, and where all of them shall be
+BEGINS_EMPTY = f"{GROUP}/begins-empty"  # on a cell: it was added to a running service; set at creation only
 CPU_GIVEN = f"{GROUP}/cpu-given"  # on a cell: the share of the service's CPU that it was given last
 FORCE = f"{GROUP}/force"  # on a service: cells below the size rule are meant
 

@@ -4,7 +4,8 @@ Decides how objects of the API server are read into values, and keeps of pods on
 and never decides what to do. Invariant: whatever an object holds can be read, a spec that cannot is told in ``wrong``.
 
 The acting part gives the bodies it watches to `read_resource`, `read_pod` and `trimmed`, adds what it asked running
-processes (`Host`, `Statistics`) and how attempts to join ended (`Joins`), and hands all of it over as `Observed`.
+processes (`Host`, `Statistics`, `Told`) and how attempts to join ended (`Joins`), and hands all of it over as
+`Observed`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from cellwall.moves import Holding
 from cellwall.resources import API_VERSION, MetadataCellSpec, MetadataServiceSpec, StorageFleetSpec
 
 from . import names
@@ -220,6 +222,19 @@ class Joins(msgspec.Struct, frozen=True):
     last: Attempt | None = None
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What a cell has told of move ``move``. ``holding``: its last answer, at ``at_s``; ``trouble``: why the last step
+    came to nothing, at ``trouble_s``; a look that succeeds leaves it. ``running``: one is under way. Kept by whoever
+    asks, and may be lost."""
+
+    move: int
+    holding: Holding | None = None
+    at_s: float = 0.0
+    trouble: str = ""
+    trouble_s: float = 0.0
+    running: bool = False
+
+
 # ---------------------------------------------------------------- all of it
 
 
@@ -248,6 +263,7 @@ class Observed(msgspec.Struct, frozen=True):
     joins: Mapping[str, Joins] = {}  # by the MetadataCell's name
     statistics: Mapping[str, Statistics] = {}  # by the MetadataCell's name
     hosts: Mapping[str, Host] = {}  # by pod
+    told: Mapping[str, Told] = {}  # by the MetadataCell's name: the two cells of a move
     refused: Mapping[str, str] = {}  # by track: what the API server would not have of the last plan
 
 

@@ -43,6 +43,7 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> Look:
         started_s = time.perf_counter()
+        await self._pods.meet(key)
         observed = self._pods.observed(key, self._cache.observed(key, self._installation))
         observed = msgspec.structs.replace(observed, refused=self._refused.get(key, {}))
         # In a thread: the layout of a large fleet takes seconds, and the lease is renewed meanwhile.

@@ -4,15 +4,17 @@ One page for both ends, so that neither side builds a path or a body of its own.
 
 Metadata node, renewal listener (one connection per request):
     GET  /membership/{server}        -> 200 JSON `cellwall.model.Membership` | 404
-    POST /confirm/{server}?epoch=N   -> 204 | 404             the server has applied that epoch
+    POST /confirm/{server}?epoch=N   -> 204 | 404 | 409       the server has applied that epoch (409: on the move)
 Metadata node, admin listener:
     GET  /map/{partition}            -> 200 JSON `PartitionMap`   real work: every membership of the partition
     GET  /version                    -> 200 JSON {"version": n}   rises with every change of assignments
     GET  /confirmed?servers=a,b      -> 200 JSON {server: confirmed epoch}
-    POST /tables                     -> 200 JSON {server: epoch that has it}   body JSON `TableChange`
+    POST /tables                     -> 200 JSON {server: epoch that has it} | 409   body JSON `TableChange`
     GET  /weight/{partition} | PUT   -> 200 JSON {"percent": x}   PUT body the same
     POST /join                       -> 200 JSON `Joined`     body JSON `Join`: take over partitions of another node
     GET  /statistics                 -> 200 JSON {server: `MembershipStatistics`}
+    GET  /membership/{server}        -> 200 JSON `cellwall.model.Membership`, as an administrator asks; Content-Digest
+    POST /groups/{verb}              -> 200 JSON `cellwall.moves.Holding` | 409   body JSON `cellwall.moves.Request`
     GET  /metrics
 Storage host (keep-alive; a server that is cut off aborts the connection without an answer):
     POST /replica/{server}/put       `Put`    -> 200 `Stored` | 503 `Refusal`

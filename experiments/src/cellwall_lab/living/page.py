@@ -92,8 +92,9 @@ def make_app(world: World, recent: Recent, host: str) -> web.Application:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):  # the viewer has gone
-            async for news in recent.news():
-                await response.write(b"event: now\ndata: " + msgspec.json.encode(news) + b"\n\n")
+            async with contextlib.aclosing(recent.news()) as all_news:
+                async for news in all_news:
+                    await response.write(b"event: now\ndata: " + msgspec.json.encode(news) + b"\n\n")
             await response.write(b"event: end\ndata: {}\n\n")
         return response
 
@@ -127,13 +128,12 @@ def make_app(world: World, recent: Recent, host: str) -> web.Application:
 
 async def explanation(world: World, recent: Recent, name: str) -> Explained:
     """Why a server is where it is, as `cellwall explain` says it."""
-    if recent.fleet is None:
-        raise Unavailable("the fleet has not been read yet")
-    server = next((server for server in recent.fleet.servers if server.id == name), None)
+    fleet = await recent.current()
+    server = next((server for server in fleet.servers if server.id == name), None)
     if server is None:
         raise Refused(f"explain: no server {name!r}")
     trace = await world.carry_out(verbs.Trace(server=name))
-    return Explained(story.story(server, recent.fleet, trace), story.COLUMNS, story.rows(trace))
+    return Explained(story.story(server, fleet, trace), story.COLUMNS, story.rows(trace))
 
 
 def ours(called: str, host: str) -> bool:

@@ -1,14 +1,15 @@
 """The last minutes of a running world, read once a second for all who watch.
 
 Decides what is remembered of each moment, and that a viewer who comes late or reads slowly gets every point it has
-not seen. Reads whether or not anybody watches, so that the past is there when somebody does; changes nothing.
+not seen. Changes nothing. Invariant: asks only while somebody watches, because a look at the fleet is a request to
+services that may be overloaded; what nobody saw is a gap.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -71,9 +72,14 @@ class Recent:
         self._turn = 0
         self._ended = False
         self._changed = asyncio.Condition()
+        self._viewers = 0
+        self._watched = asyncio.Event()  # while there are any
 
     async def keep_reading(self) -> None:
         while True:
+            if not self._viewers:
+                self.fleet = None  # the next viewer shall not take it for the present
+            await self._watched.wait()
             await self.read()
             await asyncio.sleep(EVERY_S)
 
@@ -88,23 +94,38 @@ class Recent:
             self._trouble = str(error)
         await self._wake()
 
+    async def current(self) -> verbs.FleetState:
+        """The fleet as the viewers see it; asked for if there are none."""
+        if self._viewers and self.fleet is not None:
+            return self.fleet
+        state: verbs.FleetState = await self._world.carry_out(verbs.Fleet())
+        return state
+
     async def end(self) -> None:
         """The world is over: every viewer's `news` ends."""
         self._ended = True
         await self._wake()
 
-    async def news(self) -> AsyncIterator[News]:
-        """For one viewer: what there is at once, then each change. A slow viewer gets several in one."""
-        seen = turn = 0
-        while not self._ended:
-            if turn != self._turn:
-                turn, unseen, seen = self._turn, self._taken - seen, self._taken
-                points = list(self._points)
-                word = condition(self.fleet) if self.fleet else ""
-                yield News(points[max(0, len(points) - unseen) :], self.fleet, word, self._trouble)
-            async with self._changed:
-                while self._turn == turn:
-                    await self._changed.wait()
+    async def news(self) -> AsyncGenerator[News, None]:
+        """For one viewer: what there is at once, then each change. A slow viewer gets several in one. To be closed
+        when the viewer goes."""
+        self._viewers += 1
+        self._watched.set()
+        try:
+            seen = turn = 0
+            while not self._ended:
+                if turn != self._turn:
+                    turn, unseen, seen = self._turn, self._taken - seen, self._taken
+                    points = list(self._points)
+                    word = condition(self.fleet) if self.fleet else ""
+                    yield News(points[max(0, len(points) - unseen) :], self.fleet, word, self._trouble)
+                async with self._changed:
+                    while self._turn == turn:
+                        await self._changed.wait()
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                self._watched.clear()
 
     async def _wake(self) -> None:
         async with self._changed:

@@ -41,10 +41,10 @@ def cell_spec(service: MetadataServiceSpec, name: str, number: int) -> MetadataC
     )
 
 
-def new_cell(owner: Owner, service: MetadataServiceSpec, number: int) -> Manifest:
+def new_cell(owner: Owner, service: MetadataServiceSpec, number: int, *, begins_empty: bool = False) -> Manifest:
     """The MetadataCell as it is created."""
     spec = _known(msgspec.to_builtins(cell_spec(service, owner.name, number)))
-    given = {names.CPU_GIVEN: spec["cpuPerNode"]}
+    given = {names.CPU_GIVEN: spec["cpuPerNode"]} | ({names.BEGINS_EMPTY: "true"} if begins_empty else {})
     return _cell(owner, number, spec, given)
 
 
@@ -81,7 +81,14 @@ def node_selector(service: str, cell_id: str) -> dict[str, str]:
 
 
 def nodes(
-    owner: Owner, spec: MetadataCellSpec, cell_id: str, image: str, pull_policy: str, can_resize: bool
+    owner: Owner,
+    spec: MetadataCellSpec,
+    cell_id: str,
+    image: str,
+    pull_policy: str,
+    can_resize: bool,
+    *,
+    begins_empty: bool = False,
 ) -> list[Manifest]:
     """ConfigMap, PodDisruptionBudget and Deployment.
 
@@ -91,7 +98,8 @@ def nodes(
     labels = common.labels(spec.service, "node", cell=cell_id)
     match = node_selector(spec.service, cell_id)
     limit = common.cpu(spec.startup_cpu if can_resize else spec.cpu_per_node)
-    settings = json.dumps(node_config(owner, spec, cell_id), indent=1)
+    empty = {"begins_empty": True} if begins_empty else {}
+    settings = json.dumps(node_config(owner, spec, cell_id) | empty, indent=1)
     container = {
         "name": "node",
         "image": image,

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from cellwall.model import CellMap
+from cellwall.moves import Move
 
 from .. import names
 from . import common
@@ -21,6 +22,17 @@ from .common import Manifest, Owner
 
 KEY = "map.json"
 BYTES_MAX = 1_000_000  # a ConfigMap holds 1 MiB at most, with its metadata
+
+
+class Moving(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is remembered of moves. ``number``: of the last move; ``goal``: the cell number of each group as it shall
+    be, empty when that is as it is; ``share``: among how many cells the CPU is shared on the way, 0 otherwise;
+    ``move``: the one that is on."""
+
+    number: int = 0
+    goal: list[int] = []
+    share: int = 0
+    move: Move | None = None
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -31,6 +43,7 @@ class Published(msgspec.Struct, frozen=True):
     let_in: bool = False
     resuming: Mapping[str, int] = {}
     resource_version: str = ""
+    moving: Moving = Moving()
 
     @property
     def version(self) -> int:
@@ -41,6 +54,8 @@ def cell_map(owner: Owner, published: Published) -> Manifest:
     assert published.map is not None
     annotations = {names.LET_IN: "true"} if published.let_in else {}
     annotations |= {names.resuming(cell): str(version) for cell, version in sorted(published.resuming.items())}
+    if published.moving != Moving():
+        annotations[names.MOVES] = written(published.moving)
     labels = common.labels(owner.name, "map")
     data = {KEY: encoded(published.map)}
     return common.manifest("v1", "ConfigMap", names.cell_map(owner.name), owner, labels, annotations, data=data)
@@ -58,7 +73,19 @@ def read(config_map: Mapping[str, Any] | None) -> Published:
         let_in=annotations.get(names.LET_IN) == "true",
         resuming={cell: int(version) for cell, version in found.items() if version.isdecimal()},
         resource_version=meta.get("resourceVersion", ""),
+        moving=moving(annotations.get(names.MOVES, "")),
     )
+
+
+def written(moving: Moving) -> str:
+    return msgspec.json.encode(moving).decode()
+
+
+def moving(text: str) -> Moving:
+    try:
+        return msgspec.json.decode(text, type=Moving) if text else Moving()
+    except msgspec.DecodeError:  # a foreign hand; numbers that were used are found out (`plan.moves`)
+        return Moving()
 
 
 def encoded(cell_map: CellMap) -> str:

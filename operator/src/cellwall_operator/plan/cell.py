@@ -30,7 +30,10 @@ def tracks(view: View, one: CellView, now_s: float) -> dict[str, list[Action]]:
     if cell is None or spec is None or cell.deleting:
         return {}
     place = view.installation
-    wanted_nodes = manifests.nodes(cell, spec, one.id, place.services_image, place.pull_policy, place.can_resize)
+    empty = names.BEGINS_EMPTY in cell.annotations
+    wanted_nodes = manifests.nodes(
+        cell, spec, one.id, place.services_image, place.pull_policy, place.can_resize, begins_empty=empty
+    )
     kept = apply(view.children, store(cell, spec, one.id, place.services_image, place.pull_policy))
     return {
         f"{one.name}/door": door(view, one, cell, now_s),

@@ -57,7 +57,7 @@ def cell_status(view: View, one: CellView, now_s: float) -> tuple[form.MetadataC
             selector=",".join(f"{k}={v}" for k, v in sorted(node_selector(view.name, one.id).items())),
             paused=one.paused,
             servers=None if land is None else land.count.get(one.id, 0),
-            groups=None if land is None else land.groups.get(one.id),
+            groups=None if land is None else land.groups.get(one.id, 0),
             records=None if land is None else _records(one, written, land.records.get(one.id, 0)),
             capacity=capacity,
             headroom=headroom,

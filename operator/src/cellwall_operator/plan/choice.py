@@ -57,19 +57,8 @@ def in_force(
         try:
             return worlds.wanted(service, fleet, force=force), []
         except Refused as error:
-            hint = (
-                f' (or, if it is meant, annotate the service with {names.FORCE}: "true")'
-                if "--force" in str(error)
-                else ""
-            )
-            return None, [Trouble("InvalidWorld", str(error).replace(", or --force", "") + hint, stalled=True)]
+            return None, [Trouble("InvalidWorld", _hint(error), stalled=True)]
     world, changed = worlds.with_fixed(filled, as_world(service, fleet, LoadSpec()))
-    if "cells" in changed:
-        message = (
-            f"cells: {service.cells} is asked for, but the {filled.cells} that were filled cannot be changed in this"
-            f" version; set spec.cells to {filled.cells} again, or create another service and fleet"
-        )
-        return world, [Trouble("CellsFixed", message, stalled=True)]
     if changed:
         undo = "undo the change, or create another service and fleet"
         message = f"{', '.join(changed)}: fixed once the stores are filled; {undo}"
@@ -79,6 +68,22 @@ def in_force(
     except Refused as error:
         return filled, [Trouble("InvalidWorld", str(error), stalled=True)]
     return world, []
+
+
+def asked(cells: int, world: WorldSpec, now: int, force: bool) -> tuple[int, list[Trouble]]:
+    """How many cells there shall be: as many as the spec says, or as there are, if that cannot be."""
+    if cells == now:
+        return cells, []
+    try:
+        worlds.carries(world, cells, force=force)
+    except Refused as error:
+        return now, [Trouble("InvalidWorld", _hint(error), stalled=True)]
+    return cells, []
+
+
+def _hint(error: Refused) -> str:
+    meant = f' (or, if it is meant, annotate the service with {names.FORCE}: "true")' if "--force" in str(error) else ""
+    return str(error).replace(", or --force", "") + meant
 
 
 def of_layout(world: WorldSpec) -> WorldSpec:

@@ -11,6 +11,7 @@ import msgspec
 
 from cellwall.capacity import TYPICAL
 from cellwall.model import CellEntry, CellMap
+from cellwall.placement import cell_id
 from cellwall.renewal import reentry_over_s
 from cellwall.resources import cores
 
@@ -21,7 +22,8 @@ from ..manifests import cellmap
 from ..manifests.cellmap import Published
 from ..manifests.drift import matches
 from . import cell as cells
-from . import fleet
+from . import fleet, migration
+from .moves import Outcome
 from .view import START_S, CellView, View
 
 LEAD_S = 10.0  # from publishing to the first wave: mounted maps are there by then, nudged (cluster contract)
@@ -45,15 +47,20 @@ def tracks(view: View, now_s: float) -> dict[str, list[Action]]:
 
 def published(view: View, now_s: float) -> Published | None:
     """The map as it is to be, with what is remembered on it; None: nothing can be published yet."""
-    entries = [_entry(view, one) for one in view.cells]
-    if view.world is None or view.land is None or view.fleet is None or None in entries:
+    entries = {one.id: _entry(view, one) for one in view.cells}
+    if view.world is None or view.land is None or view.fleet is None:
+        return None
+    # A cell that is being added may have no door yet; it has no servers either.
+    if any(entry is None and (view.land.count[cell] or not view.published.let_in) for cell, entry in entries.items()):
         return None
     before = view.published
     let_in = before.let_in or ready_to_enter(view, now_s)
     fresh = highest(view) + 1
     map_cells, resuming = {}, {}
-    for one, entry in zip(view.cells, entries, strict=True):
-        assert entry is not None
+    for one in view.cells:
+        entry = entries[one.id]
+        if entry is None:
+            continue
         if let_in and one.shut and may_resume(view, one, now_s):
             going = cells.reentry(view, one, now_s)
             if going is None:
@@ -62,10 +69,18 @@ def published(view: View, now_s: float) -> Published | None:
                 )
             resuming[one.id] = fresh if going is None else before.resuming[one.id]
         map_cells[one.id] = entry
-    new = CellMap(fresh, map_cells, dict(view.land.servers))
+    servers, due = dict(view.land.servers), moves_due(view, now_s)
+    for server, (number, partition) in (due.entries if due is not None else {}).items():
+        servers[server] = msgspec.structs.replace(servers[server], cell=cell_id(number), partition=partition)
+    new = CellMap(fresh, map_cells, servers)
     if before.map == msgspec.structs.replace(new, version=fresh - 1):
         new = before.map
-    return Published(new, let_in, resuming, before.resource_version)
+    return Published(new, let_in, resuming, before.resource_version, before.moving if due is None else due.moving)
+
+
+def moves_due(view: View, now_s: float) -> Outcome | None:
+    """What is due of moves; what `published` goes by."""
+    return migration.outcome(view, highest(view) + 1, now_s)
 
 
 def ready_to_enter(view: View, now_s: float) -> bool:
@@ -154,4 +169,7 @@ def too_large(cell_map: CellMap) -> bool:
 def look_again_s(view: View, now_s: float) -> list[float]:
     """A storage pod that is not ready is waited for no longer then."""
     due_s = [pod.created_s + START_S - now_s for pod in view.storage if not pod.ready]
+    moves = moves_due(view, now_s)
+    if moves is not None and moves.look_again_s is not None:
+        due_s.append(moves.look_again_s)
     return [wait_s for wait_s in due_s if wait_s > 0]

@@ -18,7 +18,7 @@ from ..manifests.drift import matches
 from ..manifests.fill import fill
 from ..objects import Cell
 from .deeds import apply, ref
-from .view import View
+from .view import CellView, View
 
 
 def tracks(view: View) -> dict[str, list[Action]]:
@@ -33,7 +33,7 @@ def cells(view: View) -> list[Action]:
     for one in view.cells:
         cell = one.cell
         if cell is None:
-            out.append(Create(manifests.new_cell(service, spec, one.number)))
+            out.append(Create(manifests.new_cell(service, spec, one.number, begins_empty=_begins_empty(view, one))))
             continue
         if cell.deleting or cell.spec is None:  # made anew once it has gone; of other definitions
             continue
@@ -42,13 +42,20 @@ def cells(view: View) -> list[Action]:
         wanted = manifests.cell(service, spec, one.number)
         if not _given(cell, wanted, service.uid):
             out.append(Apply(wanted))
-    # Only before the stores are filled: after that the number of cells is fixed.
     return [*out, *(Delete(ref(cell)) for cell in view.strays if may_go(view, cell))]
 
 
 def may_go(view: View, cell: Cell) -> bool:
-    """A cell that this service made and does not want; never one that somebody else made."""
-    return view.service is not None and cell.owner_uid == view.service.uid and not cell.deleting
+    """A cell that this service made and does not want, and that serves nobody; never one that somebody else made, nor
+    any while it is not known for certain who serves whom."""
+    known = view.published.map is not None or not view.published.let_in
+    return known and view.service is not None and cell.owner_uid == view.service.uid and not cell.deleting
+
+
+def _begins_empty(view: View, one: CellView) -> bool:
+    """A cell that is added to a running service is filled by moves. One that has servers and was deleted by hand finds
+    its store as it was, or waits visibly."""
+    return view.published.let_in and view.land is not None and not view.land.count[one.id]
 
 
 def _given(cell: Cell, wanted: Manifest, owner_uid: str) -> bool:

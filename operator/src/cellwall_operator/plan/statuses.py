@@ -15,11 +15,14 @@ from cellwall import status as form
 from .. import names
 from ..actions import Action, Event, Status
 from ..conditions import Finding, Trouble, dated, events, kstatus, plain
+from ..manifests import cellmap
+from ..manifests.cellmap import Moving
 from ..objects import Fleet, Pod, Resource, Service
 from . import publish
 from .cell_status import SLOW_START_S, cell_status
 from .deeds import ref
 from .fleet import IN_SHARE
+from .moves import Outcome
 from .service import may_go
 from .view import View
 
@@ -143,14 +146,16 @@ def service_status(
     unready = [one.name for one in view.cells if one.cell is not None and not (one.serving and one.store_ready)]
     if unready and view.published.let_in:
         troubles.append(Trouble("CellNotReady", f"{', '.join(unready)}: see kubectl describe metadatacell"))
-    asked = 0 if view.spec is None else view.spec.cells
-    complete = view.published.let_in and ready >= asked > 0
+    due, asked = publish.moves_due(view, now_s), len(view.cells)
+    if due is not None and due.trouble:
+        troubles.append(Trouble("MovePending", f"{due.doing or 'cells'}: {due.trouble}"))
+    complete = view.published.let_in and ready >= asked > 0 and not (due is not None and due.doing)
     paused = all(one.paused or one.open for one in view.cells) and any(one.paused for one in view.cells)
     findings = kstatus(
         ready=complete,
         well=f"{ready} of {asked} cells are ready",
         settled=complete or (view.published.let_in and paused),
-        doing=_service_doing(view, ready, asked),
+        doing=_service_doing(view, ready, asked, due),
         troubles=troubles,
         reason="Paused" if paused else "Progressing",
     )
@@ -161,6 +166,8 @@ def service_status(
             cells_ready=ready,
             servers=None if view.land is None else len(view.land.servers),
             map_version=publish.next_version(view, now_s),
+            groups=_groups(view, due) if view.published.let_in else None,
+            moves=_moves(view, due) if view.published.let_in else None,
             paused=False if service.spec is None else service.spec.paused,
             conditions=dated(findings, service.status, service.generation, now_s),
         ),
@@ -168,7 +175,24 @@ def service_status(
     )
 
 
-def _service_doing(view: View, ready: int, asked: int) -> str:
+def _groups(view: View, due: Outcome | None) -> str | None:
+    """Who serves which placement group, also if the map should be deleted by hand. Written before the map is: then both
+    of a move's cells serve the group."""
+    if view.land is None:
+        return None
+    cell_of = list(view.land.cell_of)
+    if due is not None and due.entries and due.moving.move is not None:
+        cell_of[due.moving.move.group] = due.moving.move.target
+    return " ".join(map(str, cell_of))
+
+
+def _moves(view: View, due: Outcome | None) -> str | None:
+    """What is remembered on the map, likewise."""
+    moving = view.published.moving if due is None else due.moving
+    return None if moving == Moving() else cellmap.written(moving)
+
+
+def _service_doing(view: View, ready: int, asked: int, due: Outcome | None) -> str:
     if not all(one.store_ready for one in view.cells):
         return "the stores are starting"
     if not view.filled and not view.published.let_in:
@@ -177,4 +201,6 @@ def _service_doing(view: View, ready: int, asked: int) -> str:
         return (
             f"waits for all nodes to join and for {view.storage_wanted} storage pods ({view.storage_ready} are ready)"
         )
+    if due is not None and due.doing and ready >= asked:
+        return due.doing
     return f"{ready} of {asked} cells are ready"

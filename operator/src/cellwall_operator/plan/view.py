@@ -19,8 +19,8 @@ from .. import names
 from ..conditions import Trouble
 from ..manifests import cellmap, fill
 from ..manifests.cellmap import Published
-from ..objects import Attempt, Body, Cell, Fleet, Host, Installation, Joins, Observed, Pod, Service, Statistics
-from . import choice
+from ..objects import Attempt, Body, Cell, Fleet, Host, Installation, Joins, Observed, Pod, Service, Statistics, Told
+from . import choice, moves
 from . import world as worlds
 from .world import Land
 
@@ -67,8 +67,10 @@ class CellView(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
-    """``service``, ``spec``, ``fleet``: None where there is none to go by. ``world``: that in force; None: there is
-    none, and ``troubles`` say why. ``strays``: cells of this service that are not of its world."""
+    """``service``, ``spec``, ``fleet``: None where there is none to go by. ``world``: that in force, as its stores were
+    filled; None: there is none, and ``troubles`` say why. ``land``: as its groups are served now. ``asked``: how many
+    cells there shall be; ``spec.cells`` is among how many the CPU is shared meanwhile. ``strays``: cells of this
+    service that are not wanted and serve nobody."""
 
     namespace: str
     name: str
@@ -90,6 +92,8 @@ class View(msgspec.Struct, frozen=True):
     followers: tuple[Pod, ...]
     hosts: Mapping[str, Host]
     refused: Mapping[str, str]
+    asked: int
+    told: Mapping[str, Told]
 
     @property
     def storage_wanted(self) -> int:
@@ -148,13 +152,25 @@ def view(observed: Observed) -> View:
             filled = msgspec.structs.replace(as_world(spec, fleet.spec, LoadSpec()), cells=len(published.map.cells))
         world, more = choice.in_force(spec, fleet.spec, filled, names.FORCE in service.annotations)
         troubles += more
-    if spec is not None and world is not None:
-        spec = msgspec.structs.replace(spec, cells=world.cells, partitions=world.metadata.partitions, seed=world.seed)
-    land = None
-    if world is not None and fleet is not None and fleet.spec is not None:
+    land, asked, needed = None, 0, 0
+    if service is not None and spec is not None and world is not None and fleet is not None and fleet.spec is not None:
         land = worlds.land(choice.of_layout(world), fleet.name, fleet.spec.servers_per_pod)
+        asked = needed = share = world.cells
+        if published.let_in:
+            known = published.map.servers if published.map is not None else {}
+            if published.map is None:  # deleted by hand, with what was remembered on it
+                moving = cellmap.moving(str(service.status.get("moves") or ""))
+                published = msgspec.structs.replace(published, moving=moving)
+            cell_of = worlds.owners(land, known, str(service.status.get("groups") or ""))
+            land = worlds.moved(land, cell_of, known)
+            force = names.FORCE in service.annotations
+            asked, more = choice.asked(spec.cells, world, len(set(published.moving.goal or cell_of)), force)
+            troubles += more
+            needed = moves.cells_needed(asked, cell_of, published.moving)
+            share = moves.cpu_share(asked, cell_of, published.moving)
+        spec = msgspec.structs.replace(spec, cells=share, partitions=world.metadata.partitions, seed=world.seed)
     # Without a world the cells that exist go on as they are.
-    of_world = range(world.cells) if world is not None else [c.spec.cell for c in observed.cells if c.spec]
+    of_world = range(needed) if world is not None else [c.spec.cell for c in observed.cells if c.spec]
     by_name = {cell.name: cell for cell in observed.cells}
     numbers = sorted(set(of_world))
     mine = {names.cell(observed.name, number) for number in numbers}
@@ -182,6 +198,8 @@ def view(observed: Observed) -> View:
         followers=tuple(pod for pod in observed.pods if pod.follows and not pod.deleting),
         hosts=observed.hosts,
         refused=observed.refused,
+        asked=asked,
+        told=observed.told,
     )
 
 

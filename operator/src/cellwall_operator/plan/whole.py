@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..actions import Action, Ask, Plan
 from ..objects import Observed
-from . import cell, fleet, publish, service, statuses
+from . import cell, fleet, migration, publish, service, statuses
 from .fleet import IN_SHARE
 from .view import View, view
 
@@ -28,6 +28,8 @@ def plan(observed: Observed, now_s: float) -> Plan:
             tracks.update(cell.tracks(seen, one, now_s))
             due_s += cell.look_again_s(seen, one, now_s)
         tracks.update(publish.tracks(seen, now_s))
+        moves = publish.moves_due(seen, now_s)
+        tracks["moves"] = [] if moves is None else migration.steps(seen, moves)
         tracks.update(service.tracks(seen))
         tracks.update(fleet.tracks(seen))
         due_s += publish.look_again_s(seen, now_s)
@@ -43,7 +45,8 @@ def plan(observed: Observed, now_s: float) -> Plan:
 
 
 def _ask(seen: View) -> Ask:
-    if seen.published.resuming:
+    move = seen.published.moving.move
+    if seen.published.resuming or (move is not None and move.version and not move.acknowledged_s):
         return Ask(HOSTS_RESUMING_S, NODES_S)
     assert seen.land is not None
     well = seen.servers_in >= IN_SHARE * len(seen.land.servers)

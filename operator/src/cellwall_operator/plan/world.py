@@ -28,32 +28,82 @@ SLACK = 1.5  # what a record costs on this machine may be less than the typical:
 
 class Land(msgspec.Struct, frozen=True):
     """A layout, without its tables, and where it lives. ``servers``: as in the map; ``pods``: per zone, the servers of
-    each pod; ``records``, ``groups`` and ``count`` (of servers): of each cell, by cell id."""
+    each pod; ``records``, ``groups`` and ``count`` (of servers): of each cell, by cell id. By placement group:
+    ``cell_of``, the number of its cell, ``members``, its servers, and ``sizes``, their records."""
 
     servers: Mapping[str, ServerEntry]
     pods: Mapping[str, list[list[str]]]
     records: Mapping[str, int]
     groups: Mapping[str, int]
     count: Mapping[str, int]
+    cell_of: list[int]
+    members: list[list[str]]
+    sizes: list[int]
 
 
 @lru_cache(maxsize=128)  # the worlds of one operator; 0.4 MB each for 800 servers
 def land(spec: WorldSpec, fleet: str, per_pod: int) -> Land:
     """The layout of a world that passed `wanted`, for a fleet of that name; 0.4 s for 800 servers, once."""
     layout = placement.make_layout(spec, lambda name: Random(f"{spec.seed}/{name}"))
-    records = dict.fromkeys(map(placement.cell_id, range(spec.cells)), 0)
-    for cell, count in zip(layout.cell, layout.records, strict=True):
-        records[placement.cell_id(cell)] += count
     entries = layout.entries()
     dealt = pods(entries, per_pod)
     where = addresses(fleet, dealt)
-    return Land(
-        servers={name: msgspec.structs.replace(entry, address=where[name]) for name, entry in entries.items()},
-        pods=dealt,
-        records=records,
-        count=Counter(entry.cell for entry in entries.values()),
-        groups={cell: len({entry.group for entry in entries.values() if entry.cell == cell}) for cell in records},
+    groups = layout.fleet.groups()
+    return _land(
+        {name: msgspec.structs.replace(entry, address=where[name]) for name, entry in entries.items()},
+        dealt,
+        [layout.cell[servers[0]] for servers in groups],
+        [[placement.server_id(server) for server in servers] for servers in groups],
+        [sum(layout.records[server] for server in servers) for servers in groups],
     )
+
+
+def _land(
+    servers: Mapping[str, ServerEntry],
+    dealt: Mapping[str, list[list[str]]],
+    cell_of: list[int],
+    members: list[list[str]],
+    sizes: list[int],
+) -> Land:
+    records, count, groups = Counter[str](), Counter[str](), Counter[str]()
+    for number, mine, size in zip(cell_of, members, sizes, strict=True):
+        cell = placement.cell_id(number)
+        records[cell] += size
+        count[cell] += len(mine)
+        groups[cell] += 1
+    return Land(servers, dealt, records, groups, count, cell_of, members, sizes)
+
+
+def moved(land: Land, cell_of: list[int], published: Mapping[str, ServerEntry]) -> Land:
+    """The same land, where groups have changed cells since the layout was made. ``published`` knows the metadata
+    partitions that servers got there."""
+    if cell_of == land.cell_of and all(
+        published[name].partition == entry.partition for name, entry in land.servers.items() if name in published
+    ):
+        return land
+    servers = {}
+    for name, entry in land.servers.items():
+        cell, known = placement.cell_id(cell_of[entry.group]), published.get(name)
+        partition = known.partition if known is not None and known.cell == cell else entry.partition
+        servers[name] = msgspec.structs.replace(entry, cell=cell, partition=partition)
+    return _land(servers, land.pods, cell_of, land.members, land.sizes)
+
+
+def owners(land: Land, published: Mapping[str, ServerEntry], written: str) -> list[int]:
+    """The cell number of each group: by the published map, or, if it was deleted by hand, as ``written`` last."""
+    if published:
+        found = {entry.group: int(entry.cell.rpartition("-")[2]) for entry in published.values()}
+        return [found.get(group, cell) for group, cell in enumerate(land.cell_of)]
+    numbers = [int(word) for word in written.split() if word.isdecimal()]
+    return numbers if len(numbers) == len(land.cell_of) else land.cell_of
+
+
+def carries(world: WorldSpec, cells: int, *, force: bool) -> None:
+    """Refused if the world cannot be divided into so many cells."""
+    divided = msgspec.structs.replace(world, cells=cells)
+    divided.check()
+    if not force:
+        spec_of_size(divided).check()
 
 
 def wanted(service: MetadataServiceSpec, fleet: StorageFleetSpec, *, force: bool) -> WorldSpec:
@@ -83,8 +133,8 @@ FIXED = ("seed", "placement", "shuffle_cells", "fleet")  # of WorldSpec, beside 
 
 def with_fixed(filled: WorldSpec, asked: WorldSpec) -> tuple[WorldSpec, list[str]]:
     """The world as it goes on after the stores were filled: what was asked for, but for what is fixed; and the names
-    of those fields that were asked for in vain."""
-    changed = [name for name in ("cells", *FIXED) if getattr(filled, name) != getattr(asked, name)]
+    of those fields that were asked for in vain. Its cells are those that were filled: others come and go by moves."""
+    changed = [name for name in FIXED if getattr(filled, name) != getattr(asked, name)]
     if filled.metadata.partitions != asked.metadata.partitions:
         changed.append("partitions")
     metadata = msgspec.structs.replace(asked.metadata, partitions=filled.metadata.partitions)
@@ -119,4 +169,4 @@ def addresses(fleet: str, dealt: Mapping[str, list[list[str]]]) -> dict[str, str
     }
 
 
-__all__ = ["Land", "Refused", "addresses", "land", "pods", "wanted", "with_fixed"]
+__all__ = ["Land", "Refused", "addresses", "carries", "land", "moved", "owners", "pods", "wanted", "with_fixed"]

@@ -20,7 +20,7 @@ from .replicas import Replicas
 from .routing import Router
 from .upkeep import Upkeep
 
-PAGE_ROWS = 500
+PAGE_ROWS = 500  # guess: their entries are made in one go; of a whole MiB of small rows customers would notice
 AT_ONCE = 16  # guess: entries on their way at the same time; customers' requests come first
 
 

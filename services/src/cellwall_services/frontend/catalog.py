@@ -73,6 +73,26 @@ class Catalog:
             self.cells = {c: t for c, t in self.cells.items() if c in wanted}
             self._index()
 
+    def follow(self, published: CellMap) -> list[tuple[CellId, CellId]]:
+        """What is known of servers that have changed cells goes with them: nothing else of it changes, and to load both
+        cells anew would cost them far more. Returns (from, to) for each placement group that went."""
+        went: dict[tuple[CellId, CellId], set[ServerId]] = {}
+        for cell, known in self.cells.items():
+            for server in known.records:
+                entry = published.servers.get(server)
+                if entry is not None and entry.cell != cell and entry.cell in published.cells:
+                    went.setdefault((cell, entry.cell), set()).add(server)
+        for (source, target), servers in went.items():
+            _hand_on(
+                self.cells[source],
+                self.cells.setdefault(target, CellTables(0, {}, {}, {}, {})),
+                {self.number(server): server for server in servers},
+            )
+        if went:
+            self._index()
+        groups = {(cells, published.servers[server].group) for cells, servers in went.items() for server in servers}
+        return [cells for cells, _ in sorted(groups)]
+
     def add(self, cell: CellId, info: TableInfo, routes: Routes, servers: Collection[ServerId]) -> None:
         """Partitions that a workflow has placed on ``servers`` of this cell; its maps need not be loaded for them."""
         known = self.cells.setdefault(cell, CellTables(0, {}, {}, {}, {}))
@@ -166,3 +186,28 @@ class Catalog:
                 by_customer.setdefault(info.customer, {})[info.name] = by_id[info.id] = info
                 homes.setdefault(info.id, []).append(cell)
         self._by_customer, self._by_id, self._homes = by_customer, by_id, homes
+
+
+def _hand_on(source: CellTables, target: CellTables, servers: dict[int, ServerId]) -> None:
+    """Partitions, tables and figures of these servers (by number). A partition's replicas are in one group."""
+    for key, route in list(source.routes.items()):
+        if servers.keys().isdisjoint(route):
+            continue
+        there = target.routes.setdefault(key, array("i"))
+        for start in range(0, len(route), REPLICAS):
+            if route[start] in servers:
+                if len(there) < start + REPLICAS:
+                    there.extend([ABSENT] * (start + REPLICAS - len(there)))
+                there[start : start + REPLICAS] = route[start : start + REPLICAS]
+                route[start : start + REPLICAS] = array("i", [ABSENT] * REPLICAS)
+        table = key[0]
+        if table in source.tables:
+            target.tables.setdefault(table, source.tables[table])
+        if set(route) == {ABSENT}:
+            del source.routes[key]
+            if not any(other == table for other, _ in source.routes):
+                source.tables.pop(table, None)
+    for server in servers.values():
+        target.records[server] = source.records.pop(server)
+        if server in source.epochs:
+            target.epochs[server] = source.epochs.pop(server)

@@ -1,23 +1,25 @@
 """The tables that this front end created, changed or deleted, on disk: what a restart must know.
 
 Decides nothing. Keeps a table's whole definition, its state and, while a workflow is under way, which step
-it has come to and what the step needs. SQLite with synchronous=NORMAL: it survives a kill, not a power
-loss. A deleted table leaves its id behind, so that a map that was read before does not show it again.
+it has come to and what the step needs. A deleted table leaves its id behind, so that a map that was read before
+does not show it again.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from cellwall.errors import Refused, Unavailable
 from cellwall.model import ServerId, TableId, TableInfo
 
+from .durable import opened, written
 from .placing import Routes
 from .schema import Definition
+
+WHAT = "the ledger of tables"
+SCHEMA = ("CREATE TABLE IF NOT EXISTS tables (id TEXT PRIMARY KEY, entry BLOB NOT NULL)",)
 
 State = Literal["CREATING", "UPDATING", "ACTIVE", "DELETING", "DELETED"]
 Step = Literal["place", "post", "confirm", "backfill", "finish", "done"]
@@ -49,19 +51,9 @@ class Ledger:
     """All entries in memory, each change written through."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-        except sqlite3.Error as error:
-            raise Refused(f"{path}: cannot be opened ({error})") from None
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute("CREATE TABLE IF NOT EXISTS tables (id TEXT PRIMARY KEY, entry BLOB NOT NULL)")
+        with opened(path, WHAT, SCHEMA) as self._db:
             rows = self._db.execute("SELECT id, entry FROM tables ORDER BY id").fetchall()
             self._entries = {table: msgspec.json.decode(raw, type=Entry) for table, raw in rows}
-        except (sqlite3.Error, msgspec.DecodeError) as error:
-            self._db.close()
-            raise Refused(f"{path}: cannot be used as the ledger of tables ({error})") from None
         self._live: dict[tuple[str, str], Entry] = {}
         for entry in self._entries.values():
             self._note(entry)
@@ -72,10 +64,8 @@ class Ledger:
     def put(self, entry: Entry) -> None:
         """On disk before in memory: a state that a customer sees outlives a kill. `Unavailable` if it cannot."""
         row = entry.info.id, msgspec.json.encode(entry)
-        try:
+        with written(WHAT):
             self._db.execute("INSERT OR REPLACE INTO tables VALUES (?, ?)", row)
-        except sqlite3.Error as error:
-            raise Unavailable(f"the ledger of tables cannot be written ({error})") from None
         self._entries[entry.info.id] = entry
         self._note(entry)
 

@@ -1,8 +1,8 @@
 """Follows the published cell map and the cells' partition maps, in the background.
 
-Decides when to load: all cells at start, later a cell whose version changed by more than our own
-workflows changed it. Never called within a customer's request (design §2). A load that fails leaves the
-old map in force and is tried again.
+Decides when to load: all cells at start, later a cell whose version changed by more than our own workflows changed it,
+or groups did that the map shows going. Never called within a customer's request (design §2). A load that fails leaves
+the old map in force and is tried again.
 """
 
 from __future__ import annotations
@@ -104,10 +104,16 @@ class MapLoader:
         while True:
             try:
                 if self._file.read():
-                    self._catalog.keep_cells(self._file.current.cells)
+                    self._follow(self._file.current)
             except Refused as error:
                 log.warning("%s", error)
             await asyncio.sleep(POLL_FILE_S)
+
+    def _follow(self, published: CellMap) -> None:
+        """Each group that went raises the versions of both cells once, when the move ends."""
+        self._catalog.keep_cells(published.cells)
+        for cells in self._catalog.follow(published):
+            self._own_changes.update(cells)
 
     async def follow_cells(self) -> None:
         """Cells side by side: one that does not answer delays no other."""
@@ -137,11 +143,12 @@ class MapLoader:
         known = self._catalog.cells.get(cell)
         if known is None:
             return False
-        current = version in (known.version, known.version + self._own_changes[cell])
-        if current:
-            known.version = version
-            self._own_changes[cell] = 0
-        return current
+        ours = version - known.version
+        if ours not in (0, self._own_changes[cell]):
+            return False
+        known.version = version
+        self._own_changes[cell] -= ours
+        return True
 
     async def load(self, cell: CellId) -> CellTables:
         """All metadata partitions of one cell, one after another: a node has customers of its own to serve."""

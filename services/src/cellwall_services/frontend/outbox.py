@@ -2,24 +2,23 @@
 
 Decides nothing. Holds the writes of items whose outcome or whose consequences are not known yet, the entries
 that must yet be written, and the tables that ever had an entry: the others cost nothing, because what was
-never written need not be taken back. SQLite with synchronous=NORMAL: it survives a kill, not a power loss.
+never written need not be taken back.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from cellwall.errors import Refused, Unavailable
 from cellwall.model import TableId
 from cellwall.quorum import Version
 
+from .durable import opened, transaction, written
 from .indexes import EntryWrite
 
+WHAT = "the outbox of index entries"
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS kept (id TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS writes (number INTEGER PRIMARY KEY, body BLOB NOT NULL)",
@@ -54,22 +53,10 @@ class Outbox:
     """All of it in memory, each change written through. Raises `Unavailable` if it cannot be."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-        except sqlite3.Error as error:
-            raise Refused(f"{path}: cannot be opened ({error})") from None
-        try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            for statement in SCHEMA:
-                self._db.execute(statement)
+        with opened(path, WHAT, SCHEMA) as self._db:
             self._kept = {table for (table,) in self._db.execute("SELECT id FROM kept")}
             self.writes = {n: _write.decode(body) for n, body in self._db.execute("SELECT number, body FROM writes")}
             self.entries = {n: _due.decode(body) for n, body in self._db.execute("SELECT number, body FROM entries")}
-        except (sqlite3.Error, msgspec.DecodeError) as error:
-            self._db.close()
-            raise Refused(f"{path}: cannot be used as the outbox of index entries ({error})") from None
         self._last: int = max([0, *self.writes, *self.entries])
 
     def kept(self, table: TableId) -> bool:
@@ -78,14 +65,14 @@ class Outbox:
 
     def keep(self, table: TableId) -> None:
         if table not in self._kept:
-            with self._border():
+            with written(WHAT):
                 self._db.execute("INSERT OR IGNORE INTO kept VALUES (?)", (table,))
             self._kept.add(table)
 
     def begin(self, write: Write) -> int:
         """Note a write before it is sent; its number."""
         number = self._next()
-        with self._border():
+        with written(WHAT):
             self._db.execute("INSERT INTO writes VALUES (?, ?)", (number, _encode(write)))
         self.writes[number] = write
         return number
@@ -94,7 +81,7 @@ class Outbox:
         """A write is over, and these entries follow from it: both at once. Their numbers."""
         table = self.writes[number].table
         due = {self._next(): Due(table, entry) for entry in entries}
-        with self._border(), self._transaction():
+        with written(WHAT), transaction(self._db):
             self._db.execute("DELETE FROM writes WHERE number = ?", (number,))
             self._db.executemany("INSERT INTO entries VALUES (?, ?)", [(n, _encode(d)) for n, d in due.items()])
         del self.writes[number]
@@ -103,7 +90,7 @@ class Outbox:
 
     def done(self, number: int) -> None:
         """An entry is written."""
-        with self._border():
+        with written(WHAT):
             self._db.execute("DELETE FROM entries WHERE number = ?", (number,))
         del self.entries[number]
 
@@ -113,21 +100,3 @@ class Outbox:
     def _next(self) -> int:
         self._last += 1
         return self._last
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _border(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise Unavailable(f"{self._path.name} cannot be written ({error})") from None

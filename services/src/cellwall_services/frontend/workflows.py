@@ -13,7 +13,8 @@
 Decides the order of the steps. Never gives up and never skips one: while the metadata service cannot
 answer, or a server is out, the table is visibly stuck in CREATING, UPDATING or DELETING, as in 2015, and
 `unfinished` says in which step and whom it waits for. Each step is in the ledger before it begins and may be
-repeated, so a restart goes on where the last one ended.
+repeated, so a restart goes on where the last one ended. Which cell serves a server is looked up anew for each attempt:
+groups move between cells, and while one does both refuse.
 """
 
 from __future__ import annotations
@@ -164,36 +165,37 @@ class Workflows:
         return placing.place(counts, lambda p: common if groups[p] < 0 else groups[p], servers, records)
 
     async def _post_everywhere(self, entry: Entry) -> dict[ServerId, int]:
-        cells = self._cells(entry)
         placed: dict[ServerId, list[Assignment]] = {}
         if not entry.removes:
             # 21,000 records for an index of 7,000 partitions: customers' requests must get in between.
             placed = await asyncio.to_thread(placing.assignments, entry.info, entry.routes)
         index = entry.index if entry.removes and entry.state == "UPDATING" else None
         targets: dict[ServerId, int] = {}
+        heard: set[CellId] = set()
 
         async def post(cell: CellId, servers: list[ServerId]) -> None:
             change = TableChange(entry.info, {s: placed.get(s, []) for s in servers}, entry.removes, index)
-            targets.update(await self._change(entry, cell, change))
+            targets.update(await self._change(cell, change))
+            heard.add(cell)
             if not entry.removes:
                 self._catalog.add(cell, entry.info, entry.routes, servers)
 
-        await asyncio.gather(*(post(cell, servers) for cell, servers in cells.items()))
-        return targets
+        while True:
+            todo = {c: [s for s in servers if s not in targets] for c, servers in self._cells(entry).items()}
+            todo = {cell: servers for cell, servers in todo.items() if servers or cell not in heard}
+            if not todo:
+                return targets
+            await self._side_by_side(entry, [partial(post, cell, servers) for cell, servers in todo.items()])
 
     async def _confirm(self, entry: Entry) -> None:
-        cells = self._by_cell(entry.targets)
-        missing = self._missing[entry.info.id] = {server for servers in cells.values() for server in servers}
+        missing = self._missing[entry.info.id] = set(entry.targets)
 
-        async def wait(cell: CellId, servers: list[ServerId]) -> None:
-            left = set(servers)
-            while left:
-                found = await self._patiently(entry, partial(self._turns.confirmed, cell, left))
-                done = {s for s in left if found.get(s, 0) >= entry.targets[s]}
-                left -= done
-                missing.difference_update(done)
+        async def ask(cell: CellId, servers: list[ServerId]) -> None:
+            found = await self._turns.confirmed(cell, servers)
+            missing.difference_update(s for s in servers if found.get(s, 0) >= entry.targets[s])
 
-        await asyncio.gather(*(wait(cell, servers) for cell, servers in cells.items()))
+        while cells := self._by_cell(missing):
+            await self._side_by_side(entry, [partial(ask, cell, servers) for cell, servers in cells.items()])
 
     async def _finish(self, entry: Entry) -> Entry:
         if entry.state == "DELETING":
@@ -201,16 +203,22 @@ class Workflows:
         gone = entry.index if entry.removes else None
         indexes = tuple(msgspec.structs.replace(i, status="ACTIVE") for i in entry.info.indexes if i.name != gone)
         info = msgspec.structs.replace(entry.info, status="ACTIVE", indexes=indexes)
-        for cell in self._cells(entry):
-            await self._change(entry, cell, TableChange(info))
+        heard: set[CellId] = set()
+
+        async def tell(cell: CellId) -> None:
+            await self._change(cell, TableChange(info))
+            heard.add(cell)
             self._catalog.describe(cell, info)
+
+        while todo := self._cells(entry).keys() - heard:
+            await self._side_by_side(entry, [partial(tell, cell) for cell in sorted(todo)])
         if gone is not None:
             self._catalog.remove_index(info, gone)
             return Entry(info, schema.without_index(entry.definition, gone), "ACTIVE")
         return Entry(info, entry.definition, "ACTIVE")
 
-    async def _change(self, entry: Entry, cell: CellId, change: TableChange) -> dict[ServerId, int]:
-        targets = await self._patiently(entry, partial(self._turns.change_table, cell, change))
+    async def _change(self, cell: CellId, change: TableChange) -> dict[ServerId, int]:
+        targets = await self._turns.change_table(cell, change)
         self._loader.changed_by_us(cell)
         return targets
 
@@ -223,12 +231,27 @@ class Workflows:
             try:
                 done = await step()
             except (CellwallError, ApiError) as error:
-                self._trouble[entry.info.id] = str(error)
-                log.warning("%s %s, %s: %s; again in %s s", entry.state, entry.info.id, entry.step, error, RETRY_S)
+                await self._trouble_with(entry, error)
             else:
                 self._trouble.pop(entry.info.id, None)
                 return done
-            await asyncio.sleep(RETRY_S)
+
+    async def _side_by_side(self, entry: Entry, steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
+        """One attempt at each; what came to nothing is looked at again by whoever asks for it."""
+        outcomes = await asyncio.gather(*(step() for step in steps), return_exceptions=True)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for error in failed:
+            if not isinstance(error, CellwallError | ApiError):
+                raise error
+        if failed:
+            await self._trouble_with(entry, failed[0])
+        else:
+            self._trouble.pop(entry.info.id, None)
+
+    async def _trouble_with(self, entry: Entry, error: BaseException) -> None:
+        self._trouble[entry.info.id] = str(error)
+        log.warning("%s %s, %s: %s; again in %s s", entry.state, entry.info.id, entry.step, error, RETRY_S)
+        await asyncio.sleep(RETRY_S)
 
     def _cells(self, entry: Entry) -> dict[CellId, list[ServerId]]:
         """The cells that must hear of a change, with the servers whose lists it changes."""

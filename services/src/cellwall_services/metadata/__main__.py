@@ -82,6 +82,7 @@ async def run(settings: config.NodeConfig) -> None:
         for work in (
             accept(listener, renewals),
             engine.run(),
+            node.follow_slices(),
             recorder.run(),
             sample_node(node, recorder, settings.sample_every_s),
             sample_vitals(recorder, settings.node),

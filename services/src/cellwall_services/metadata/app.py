@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Sequence
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
@@ -20,17 +20,19 @@ from cellwall.errors import CellwallError, Refused, Unavailable
 from cellwall.spec import MetadataPolicy
 
 from ..config import NodeConfig
-from ..once import once
 from ..records import Recorder
-from ..wire import Join, Joined, MembershipStatistics, TableChange
+from ..wire import Join, MembershipStatistics, TableChange
 from . import store as keys
 from .changes import TableJob
 from .engine import Engine
-from .jobs import Job, MapJob, MembershipJob, NotFound
+from .handover import Handover
+from .jobs import Conflict, MapJob, MembershipJob, NotFound
+from .joining import take_over
 from .metrics import Metrics
 from .store import Store
 
 UNFILLED_POLL_S = 0.1
+SLICES_POLL_S = 0.5  # guess: sooner than a map that names the cell for a group that has come reaches anybody
 
 log = logging.getLogger(__name__)
 
@@ -50,22 +52,43 @@ class Node:
         self._slice: dict[str, int] = {}  # server -> metadata partition
         self._statistics: dict[str, MembershipStatistics] = {}
         self._metrics = Metrics(engine, config.policy.partitions)
+        self._slices_version: bytes | None = None
+        policy = config.policy
+        self._handover = Handover(
+            config.cell, engine, policy.page_records, policy.partitions, self._partition_of, self._answer
+        )
 
     async def load_slices(self) -> None:
         """Learn which server is in which metadata partition, once the store is filled (its version is written last)."""
+        # Of an added cell nobody fills the store.
+        wanted = [keys.FIRST_VERSION, keys.READ_VERSION] if self._config.begins_empty else [keys.READ_VERSION]
         said = ""
         while True:
             try:
-                if (await self._store.execute([keys.READ_VERSION]))[0] is not None:
+                if (await self._store.execute(wanted))[-1] is not None:
                     break
             except Unavailable as error:  # pods start in any order; ending here would cost the next start a back-off
                 if str(error) != said:
                     said = str(error)
                     log.warning("waiting: %s", said)
             await asyncio.sleep(UNFILLED_POLL_S)
+        await self._read_slices()
+
+    async def follow_slices(self) -> None:
+        """Groups come and go, and another node of the cell may have taken the step."""
+        while True:
+            await asyncio.sleep(SLICES_POLL_S)
+            try:
+                if (await self._store.execute([keys.READ_SLICES]))[0] != self._slices_version:
+                    await self._read_slices()
+            except Unavailable as error:
+                log.warning("slices not read: %s", error)
+
+    async def _read_slices(self) -> None:
         partitions = range(self._policy.partitions)
-        answers = await self._store.execute([keys.read_slice(p) for p in partitions])
+        version, *answers = await self._store.execute([keys.READ_SLICES, *map(keys.read_slice, partitions)])
         self._slice = {name.decode(): p for p, names in zip(partitions, answers, strict=True) for name in names}
+        self._slices_version = version
 
     def renewal_app(self) -> web.Application:
         app = web.Application()
@@ -84,6 +107,7 @@ class Node:
         app.router.add_post("/join", self._join)
         app.router.add_get("/statistics", self._get_statistics)
         app.router.add_get("/metrics", self._show_metrics)
+        app.add_routes(self._handover.routes())
         return app
 
     def sample(self) -> history.NodeSample:
@@ -107,7 +131,7 @@ class Node:
         server = request.match_info["server"]
         started_s = time.monotonic()
         job = MembershipJob(self._config.cell, server, self._policy.page_records)
-        response = await self._do(job, self._slice.get(server, 0), "membership")
+        response = await self._answer("membership", self._engine.do(job, self._slice.get(server, 0)))
         if response.status == 200:
             took_s = time.monotonic() - started_s
             self._statistics[server] = MembershipStatistics(job.count, len(job.body), took_s, time.time())
@@ -124,6 +148,8 @@ class Node:
             return _error(503, str(error))
         if not known:
             return _error(404, f"no server {server} in {self._config.cell}")
+        if known != 1:
+            return _error(409, f"{server} is on the move to another cell, or from one: confirm again")
         return _closing(web.Response(status=204))
 
     # ------------------------------------------------------------ administration
@@ -131,15 +157,16 @@ class Node:
     async def _map(self, request: web.Request) -> web.Response:
         partition = self._partition(request)
         job = MapJob(self._config.cell, partition, self._policy.page_records)
-        return await self._do(job, partition, "map", admin=True)
+        return await self._answer("map", self._engine.do(job, partition, admin=True))
 
     async def _tables(self, request: web.Request) -> web.Response:
         try:
             change = msgspec.json.decode(await request.read(), type=TableChange)
         except msgspec.DecodeError as error:
             return _error(400, f"table change: {error}")
-        partition = min((self._slice.get(server, 0) for server in change.assignments), default=0)
-        return await self._do(TableJob(self._config.cell, change), partition, "tables", admin=True)
+        partition = self._partition_of(list(change.assignments))
+        job = TableJob(self._config.cell, change)
+        return await self._answer("tables", self._engine.do(job, partition, admin=True))
 
     async def _version(self, _: web.Request) -> web.Response:
         try:
@@ -184,19 +211,24 @@ class Node:
 
     # ------------------------------------------------------------ inside
 
-    async def _do(self, job: Job, partition: int, kind: str, *, admin: bool = False) -> web.Response:
+    async def _answer(self, kind: str, work: Awaitable[bytes]) -> web.Response:
         asked_s = time.monotonic()
         try:
-            body = await self._engine.do(job, partition, admin=admin)
-            response = _closing(web.Response(body=body, content_type="application/json"))
+            response = _closing(web.Response(body=await work, content_type="application/json"))
         except NotFound as error:
             response = _error(404, str(error))
+        except Conflict as error:
+            response = _error(409, str(error))
         except Refused as error:
             response = _error(400, str(error))
         except CellwallError as error:
             response = _error(503, str(error))
         self._metrics.answered(kind, response.status, time.monotonic() - asked_s)
         return response
+
+    def _partition_of(self, servers: Sequence[str]) -> int:
+        """The metadata partition in whose slots an administrative request about servers waits."""
+        return min((self._slice.get(server, 0) for server in servers), default=0)
 
     def _partition(self, request: web.Request) -> int:
         text = request.match_info["partition"]
@@ -214,31 +246,6 @@ def _closing(response: web.Response) -> web.Response:
     """One connection per renewal: a pause must leave no pooled one alive. (A header alone leaves it to the caller.)"""
     response.force_close()
     return response
-
-
-async def take_over(join: Join) -> Joined:
-    """Fetch the map of each partition from a running node, one administrative request with one deadline each.
-
-    Stops at the first that fails: a node that knows half of what it should serve must serve nothing."""
-    took_s: list[float] = []
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector, middlewares=(once,)) as session:
-        for partition in join.partitions:
-            started_s = time.monotonic()
-            try:
-                async with asyncio.timeout(join.deadline_s):
-                    async with session.get(f"http://{join.source}/map/{partition}") as response:
-                        await response.read()
-                        status = response.status
-            except TimeoutError:
-                took_s.append(time.monotonic() - started_s)
-                return Joined("unknown", took_s, f"time-out: map of partition {partition} after {join.deadline_s:g} s")
-            except aiohttp.ClientError as error:
-                return Joined("refused", took_s, f"map of partition {partition}: {error}")
-            took_s.append(time.monotonic() - started_s)
-            if status != 200:
-                return Joined("refused", took_s, f"map of partition {partition}: status {status}")
-    return Joined("done", took_s)
 
 
 async def sample_node(node: Node, recorder: Recorder, every_s: float) -> None:

@@ -2,7 +2,8 @@
 
 Decides what a list becomes; never chooses its turn. What is there already is not added twice and what is gone
 raises no epoch, so a change may be sent again, whole or after a part of it. One server's list changes at once or
-not at all; the servers of a change follow one another, so that a large one holds nobody up for long.
+not at all; the servers of a change follow one another, so that a large one holds nobody up for long. Invariant (I15):
+nothing of a server that is on the move changes, nor of a table of such a server.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import msgspec
 from cellwall.model import CellId
 
 from ..wire import TableChange
-from . import store
-from .jobs import Head, read_head
+from . import copies, store
+from .jobs import Conflict, Head, NotFound, read_head
 from .store import Command
 
 _encode = msgspec.json.Encoder().encode
@@ -34,8 +35,9 @@ _decode_slim = msgspec.json.Decoder(_Slim).decode
 
 
 class TableJob:
-    """Write a table's information, then change the lists of the servers named. The answer tells in which epoch each
-    server has the change. A stranger among the servers is found before anything is written."""
+    """Change the lists of the servers named, and with each write the table's information: it is nowhere without its
+    servers. The answer tells in which epoch each server has the change. A stranger among the servers, or one on the
+    move, is found before anything is written."""
 
     def __init__(self, cell: CellId, change: TableChange) -> None:
         self.records = 0
@@ -43,21 +45,26 @@ class TableJob:
         self._cell = cell
         self._change = change
         self._todo = sorted(change.assignments)
-        self._heads: dict[str, Head] = {}
         self._epochs: dict[str, int] = {}
-        self._state: Literal["look", "describe", "list", "write", "count"] = "look" if self._todo else "describe"
+        self._state: Literal["look", "describe", "list", "write", "count"] = "look"
         self._epoch = 0  # that the write under way brings
         self._write: Command = ()
 
     def want(self) -> list[Command]:
         match self._state:
             case "look":
-                return [store.read_head(server) for server in self._todo]
+                table = self._change.table.id
+                marks = [copies.read_mark(server) for server in self._todo]
+                heads = [store.read_head(server) for server in self._todo]
+                return [copies.read_frozen(table), copies.read_info(table), *marks, *heads]
             case "describe":
-                return [store.write_table(self._change.table)]
+                table = self._change.table.id
+                conditions = [copies.not_frozen(table), copies.knows(table)]
+                return [store.if_so(conditions, [store.write_table(self._change.table)])]
             case "list":
                 server = self._todo[0]
-                return [store.read_head(server), store.read_list(server)]
+                frozen, mark = copies.read_frozen(self._change.table.id), copies.read_mark(server)
+                return [frozen, mark, store.read_head(server), store.read_list(server)]
             case "write":
                 return [self._write]
             case "count":
@@ -66,20 +73,25 @@ class TableJob:
     def take(self, answers: list[Any]) -> bool:
         match self._state:
             case "look":
-                for server, answer in zip(self._todo, answers, strict=True):
+                frozen, known, *rest = answers
+                marks, heads = rest[: len(self._todo)], rest[len(self._todo) :]
+                for server, answer in zip(self._todo, heads, strict=True):
                     read_head(server, self._cell, answer)
-                self._state = "describe"
+                self._check(frozen, *marks)
+                if not self._todo and not known:  # its servers, and with them the table, may have gone to another cell
+                    raise NotFound(f"no table {self._change.table.id} in {self._cell}")
+                self._state = "list" if self._todo else "describe"
             case "describe":
-                self._state = "list" if self._todo else "count"
+                self._state = "count" if answers[0] else "look"
             case "list":
-                server, head = self._todo[0], read_head(self._todo[0], self._cell, answers[0])
-                rows = answers[1]
+                frozen, mark, found, rows = answers
+                server, head = self._todo[0], read_head(self._todo[0], self._cell, found)
+                self._check(frozen, mark)
                 write = self._remove(server, head, rows) if self._change.remove else self._add(server, head, rows)
-                if write:
-                    self._write = store.if_unchanged({server: head.epoch}, write)
-                    self._state = "write"
-                else:
-                    self._done()
+                conditions = [copies.not_frozen(self._change.table.id), *copies.may_change(server)]
+                conditions.append(store.has_epoch(server, head.epoch))
+                self._write = store.if_so(conditions, [store.write_table(self._change.table), *write])
+                self._state = "write"
             case "write":
                 self._state = "list"  # another change may have come in between: read again
                 if answers[0]:
@@ -88,6 +100,10 @@ class TableJob:
                 self.body = _encode(self._epochs)
                 return True
         return False
+
+    def _check(self, *marks: bytes | None) -> None:
+        if any(marks):
+            raise Conflict(f"table {self._change.table.id}: its servers are on the move to another cell, or from one")
 
     def _done(self) -> None:
         self._epochs[self._todo.pop(0)] = self._epoch

@@ -40,6 +40,10 @@ class NotFound(Refused):
     """The store holds no such thing; answered with 404."""
 
 
+class Conflict(Refused):
+    """It may not be done as things stand; answered with 409."""
+
+
 def misfit(assignment: Assignment, tables: dict[str, TableInfo], epoch: int) -> str | None:
     """Why a record cannot be true, given its table and its server's epoch; None if it can. A membership with
     such a record is not sent: a server would act on it."""
@@ -189,8 +193,11 @@ class MapJob:
         else:
             job = self._jobs[-1]
             before = job.records
-            if job.take(answers):
-                self._done.append(self._jobs.pop().body)
+            try:
+                if job.take(answers):
+                    self._done.append(self._jobs.pop().body)
+            except NotFound:  # it has left for another cell since the partition was read
+                self._jobs.pop()
             self.records += job.records - before
         if self._jobs:
             return False

@@ -8,6 +8,9 @@ that was damaged in the store is found before a storage server acts on it.
     list:{id}            list: the server's membership, one row per record, "crc32hex" + JSON `Assignment`
     table:{id}           JSON `TableInfo`
     slice:{partition}    list: the servers of a metadata partition
+    slices               counter, rises when servers come to a slice or leave it while nodes run
+
+What there is while groups move between cells: `copies`.
 
 Commands are sent in pipelines. A reply left on a connection would reach the next caller (research 05, "client
 hazard"), so a pipeline that is cut short takes its connection with it.
@@ -28,6 +31,7 @@ from cellwall.errors import Refused, Unavailable
 from cellwall.model import Assignment, TableInfo
 
 Command = tuple[str | bytes | int, ...]
+Condition = tuple[str, str, str | int]  # key, field, what is found there: see `if_so`
 
 ROWS_PER_COMMAND = 1000  # the store's scripts take about 8,000 words at once
 
@@ -35,7 +39,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def row(assignment: Assignment) -> bytes:
-    body = _encode(assignment)
+    return row_of(_encode(assignment))
+
+
+def row_of(body: bytes) -> bytes:
     return b"%08x" % zlib.crc32(body) + body
 
 
@@ -81,7 +88,9 @@ def write_head(server: str, epoch: int, count: int, tables: Sequence[str]) -> Co
     return ("HSET", f"server:{server}", "epoch", epoch, "count", count, "tables", _encode(tables))
 
 
+READ_SLICES: Command = ("GET", "slices")
 READ_VERSION: Command = ("GET", "version")
+FIRST_VERSION: Command = ("SET", "version", 1, "NX")
 NEXT_VERSION: Command = ("INCR", "version")
 
 
@@ -89,11 +98,16 @@ def write_table(info: TableInfo) -> Command:
     return ("SET", f"table:{info.id}", _encode(info))
 
 
-# Carries commands out if every server named still has the epoch given, or nothing: two changes may be under way at
-# once, the same one sent again among them. After the epochs each command follows its number of words.
-_IF_UNCHANGED = """
-for i, key in ipairs(KEYS) do if redis.call('HGET', key, 'epoch') ~= ARGV[i] then return 0 end end
-local i = #KEYS + 1
+# Carries commands out if everything still is as it was found, or nothing: two changes may be under way at once, the
+# same one sent again among them. Two words for each key, a field and what it must be ("": not there); without a field,
+# how many such keys there must be. Then each command follows its number of words.
+_IF_SO = """
+for i, key in ipairs(KEYS) do
+  local field, found = ARGV[2 * i - 1], nil
+  if field == '' then found = tostring(redis.call('EXISTS', key)) else found = redis.call('HGET', key, field) end
+  if (found or '') ~= ARGV[2 * i] then return 0 end
+end
+local i = 2 * #KEYS + 1
 while ARGV[i] do
   local words = tonumber(ARGV[i])
   redis.call(unpack(ARGV, i + 1, i + words))
@@ -103,23 +117,29 @@ return 1
 """
 
 
-def if_unchanged(epochs: dict[str, int], commands: Sequence[Command]) -> Command:
-    """One command that does all of ``commands`` (1) or nothing (0). ``epochs``: by server."""
+def if_so(conditions: Sequence[Condition], commands: Sequence[Command]) -> Command:
+    """One command that does all of ``commands`` (1) or nothing (0)."""
     words = [word for command in commands for word in (len(command), *command)]
-    keys = [f"server:{server}" for server in epochs]
-    return ("EVAL", _IF_UNCHANGED, len(keys), *keys, *epochs.values(), *words)
+    keys = [key for key, _, _ in conditions]
+    expected = [word for _, field, found in conditions for word in (field, found)]
+    return ("EVAL", _IF_SO, len(keys), *keys, *expected, *words)
 
 
-# A server that is not here must not come into being by its confirmation.
+def has_epoch(server: str, epoch: int) -> Condition:
+    return (f"server:{server}", "epoch", epoch)
+
+
+# A server that is not here must not come into being by its confirmation; one on the move confirms when it is over.
 _IF_KNOWN = """
 if redis.call('HEXISTS', KEYS[1], 'epoch') == 0 then return 0 end
+if redis.call('HEXISTS', KEYS[1], 'mark') == 1 then return 2 end
 redis.call('HSET', KEYS[1], 'confirmed', ARGV[1])
 return 1
 """
 
 
 def write_confirmed(server: str, epoch: int) -> Command:
-    """Answers 1, or 0 where no such server is known."""
+    """Answers 1; 0 where no such server is known; 2 while it is on the move."""
     return ("EVAL", _IF_KNOWN, 1, f"server:{server}", epoch)
 
 
