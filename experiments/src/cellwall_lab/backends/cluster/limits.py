@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cellwall.capacity import TYPICAL, Costs, total_cores
-from cellwall.errors import Unavailable
+from cellwall.errors import Refused, Unavailable
 
 from ...runfolder import CALIBRATION
 from ..bringup import CALIBRATE_PERIODS
@@ -40,7 +40,10 @@ async def settle(ground: ClusterGround, live: Live) -> None:
     await _customers(ground, live, spec.load.rps)
     if ground.config.calibration is None and spec.cpu.total_cores is None:
         ground.costs = await _calibrated(ground)
-    total = total_cores(spec, ground.layout.fleet, ground.costs)
+    try:
+        total = total_cores(spec, ground.layout.fleet, ground.costs)
+    except Refused as error:  # a busy cluster makes requests dear; a limit that is given needs no measurement
+        raise Refused(f"{error}; or give the limit: --set cpu.total_cores={CORES_MIN:g}") from None
     if total < CORES_MIN:
         print(
             f"cellwall: warning: {total:.2f} cores are few for a metadata service of pods; below {CORES_MIN:g} expect "
