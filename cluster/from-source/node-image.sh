@@ -42,6 +42,6 @@ for _ in $(seq 60); do
 	sleep 0.5
 done
 docker save "${images[@]}" | logged node-import docker exec -i "$filling" ctr -n k8s.io images import --no-unpack -
-docker exec "$filling" sh -c 'pkill -x containerd; while pgrep -x containerd; do sleep 0.2; done; rm -rf /run/containerd'
+docker exec "$filling" sh -c 'pkill -x containerd; while pgrep -x containerd >/dev/null; do sleep 0.2; done; rm -rf /run/containerd'
 docker commit --change 'ENTRYPOINT ["/usr/local/bin/entrypoint"]' --change 'CMD []' --change "LABEL cellwall.stamp=$mark" \
 	"$filling" "$BUILT_NODE_IMAGE" >/dev/null

@@ -23,14 +23,6 @@ GONE_S = 120.0
 REFUSED = 3  # exit code of a script that cannot do its work on this machine
 
 
-def until(what: str, holds: Callable[[], bool], within_s: float) -> None:
-    """Wait for a condition; fail by its name."""
-    end_s = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
-        time.sleep(0.2)
-
-
 def build_folder() -> Path:
     """Where the cluster's programs are, as in cluster/lib.sh."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -44,7 +36,8 @@ class Cluster:
         self.name = name
         self.context = f"kind-{name}"
         path = f"{build_folder() / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, "CELLWALL_CLUSTER": name, "PATH": path}
+        began_s = str(int(time.time()))  # of the scripts' one clock
+        self.environment = {**os.environ, "CELLWALL_CLUSTER": name, "CELLWALL_STARTED_S": began_s, "PATH": path}
 
     def run(self, *command: str | Path, stdin: str | None = None, within_s: float = 120.0) -> str:
         """The output of a command that must succeed."""

@@ -7,7 +7,8 @@ import tomllib
 
 import pytest
 
-from .conftest import ROOT, Cluster, until
+from ..waiting import until
+from .conftest import ROOT, Cluster
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 SERVICES, OPERATOR = f"cellwall/services:{VERSION}", f"cellwall/operator:{VERSION}"

@@ -40,6 +40,9 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+START_S = 30.0  # a process begins with a second of imports, ten where the machine is busy
+
+
 def wait_until(condition: Callable[[], Any], deadline_s: float = 8.0) -> Any:
     end_s = time.monotonic() + deadline_s
     while time.monotonic() < end_s:
@@ -243,7 +246,7 @@ class FrontEnd:
 
     def start(self, **settings: Any) -> None:
         self.launch(**settings)
-        wait_until(self.ready)
+        wait_until(self.ready, START_S)
 
     def launch(self, **settings: Any) -> None:
         config = {
