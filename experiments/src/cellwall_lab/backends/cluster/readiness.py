@@ -56,7 +56,7 @@ def missing(seen: Observed) -> list[str]:
 
 
 def hopeless(seen: Observed) -> CellwallError | None:
-    """What no waiting cures, if it lasts: a fleet that comes a moment after its service stalls the service till then."""
+    """What no waiting cures, if it lasts: a fleet that comes a moment after its service stalls it till then."""
     for found in (seen.service, seen.fleet, *seen.cells):
         if is_true(found, "Stalled"):
             assert found is not None
