@@ -12,7 +12,7 @@ import time
 from random import Random
 
 from cellwall.capacity import TYPICAL, total_cores
-from cellwall.errors import Unavailable
+from cellwall.errors import Unavailable, Unknown
 from cellwall.placement import cell_id, make_layout
 
 from ..calibrate import costs_of
@@ -76,7 +76,14 @@ async def _await_up(ground: ClusterGround) -> None:
     end_s, told_s, told = time.monotonic() + UP_S, 0.0, ""
     hope_s = time.monotonic()
     while True:
-        seen = await _observe(ground)
+        try:
+            seen = await _observe(ground)
+        except (Unavailable, Unknown) as error:  # an API server on a busy machine; the deadline below is the limit
+            if time.monotonic() > end_s:
+                raise
+            _tell(str(error))
+            await asyncio.sleep(POLL_S)
+            continue
         if (reason := hopeless(seen)) is None:
             hope_s = time.monotonic()
         elif time.monotonic() - hope_s > HOPELESS_S:
