@@ -12,7 +12,7 @@ import time
 
 import msgspec
 
-from cellwall.errors import Unknown
+from cellwall.errors import Unavailable, Unknown
 
 from ...verbs import StepResult
 from .api import Api, Object
@@ -42,14 +42,17 @@ async def attempt(api: Api, path: str, within_s: float) -> StepResult:
     done = False
     try:
         while (took_s := time.monotonic() - started_s) < within_s:
-            found = await api.get(path)
+            await asyncio.sleep(POLL_S)
+            try:
+                found = await api.get(path)
+            except (Unavailable, Unknown):  # one more look: the API server of a busy machine takes its time
+                continue
             now = last(found)
             done = found.get("status", {}).get("nodes", 0) > had
             if done:
                 return StepResult("done", took_s)
             if now.at != before.at and now.outcome not in ("", "done"):
                 return StepResult("refused" if now.outcome == "refused" else "unknown", took_s, now.reason)
-            await asyncio.sleep(POLL_S)
         raise Unknown(f"time-out: no attempt at another node was made within {within_s:.0f} s")
     finally:
         if not done:

@@ -12,7 +12,7 @@ import time
 from random import Random
 
 from cellwall.capacity import TYPICAL, total_cores
-from cellwall.errors import Unavailable
+from cellwall.errors import Unavailable, Unknown
 from cellwall.placement import cell_id, make_layout
 
 from ..calibrate import costs_of
@@ -27,7 +27,7 @@ from .values import values
 
 UP_S = 600.0  # issue 5: a fleet of 48 pods is healthy within 3 minutes; three times that on a busy machine
 POLL_S = 1.0
-FORCED_S = 10.0  # guess: until the operator has seen that a world of small cells is meant
+HOPELESS_S = 10.0  # guess: how long what no waiting cures must last; the operator looks again within seconds
 TELL_EVERY_S = 10.0
 
 
@@ -68,16 +68,26 @@ async def _build(ground: ClusterGround) -> None:
     if config.force:
         path = names.custom(ground.release.namespace, "metadataservices", names.WORLD)
         await ground.api.patch(path, {"metadata": {"annotations": {names.FORCE: "true"}}})
-    await _await_up(ground, time.monotonic() + (FORCED_S if config.force else 0.0))
+    await _await_up(ground)
     await ground.read_map()
 
 
-async def _await_up(ground: ClusterGround, hopeless_from_s: float) -> None:
+async def _await_up(ground: ClusterGround) -> None:
     end_s, told_s, told = time.monotonic() + UP_S, 0.0, ""
+    hope_s = time.monotonic()
     while True:
-        seen = await _observe(ground)
-        if time.monotonic() >= hopeless_from_s:
-            hopeless(seen)
+        try:
+            seen = await _observe(ground)
+        except (Unavailable, Unknown) as error:  # an API server on a busy machine; the deadline below is the limit
+            if time.monotonic() > end_s:
+                raise
+            _tell(str(error))
+            await asyncio.sleep(POLL_S)
+            continue
+        if (reason := hopeless(seen)) is None:
+            hope_s = time.monotonic()
+        elif time.monotonic() - hope_s > HOPELESS_S:
+            raise reason
         waits = missing(seen)
         if not waits:
             return

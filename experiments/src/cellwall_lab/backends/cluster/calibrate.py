@@ -1,18 +1,25 @@
 """What a record and a request cost a metadata node on this cluster, in CPU time, on healthy traffic.
 
-Decides c and c0 from the nodes' own samples alone: CPU, records and requests of about every second, two unknowns. Small
-renewals, asked for in bursts through the API server, make requests vary by themselves. Invariant: what the samples
-cannot tell is Unknown, never a typical figure.
+Decides c and c0 from the nodes' own samples alone: CPU, records and requests of about every second. Two looks: first as
+on the local backend at nodes without a limit that binds, which tells c; then at limited ones, which small renewals ask
+in bursts through the API server, so that requests vary by themselves: that tells c0 as it is under a limit, where
+requests meet a node in bunches (one at a time they cost it three times as much). Invariant: what the samples cannot
+tell is Unknown, never a typical figure.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import cycle, islice, pairwise
+from pathlib import Path
+from statistics import median
 
 import msgspec
 
+from cellwall import history
 from cellwall.errors import CellwallError, Unknown
 from cellwall.history import NodeSample
 from cellwall.placement import Layout, cell_id, server_id
@@ -22,78 +29,87 @@ from ..ground import Asks
 
 BURST = 160  # memberships asked for in one burst: several times the fleet's own requests of a second (40)
 SMALL_SHARE = 0.25  # of a cell's servers, the smallest: what is asked for is mostly the request
-EVERY_S = 3.0  # a burst, and more than a second without
+EVERY_S = 2.5  # a burst, and more than a second without
 ASK_S = 10.0
+LAST_S = 2.0  # a sample is a second apart from the next, and half a second and a stream away from its file (guess)
 INTERVALS_MIN = 6  # of samples, of all nodes together (guess)
 
 
 class Spent(msgspec.Struct, frozen=True):
     """What a node did between two samples."""
 
+    for_s: float
     cpu_s: float
     records: int
     requests: int
 
 
-def spent(samples: Sequence[NodeSample]) -> list[Spent]:
+def spent(samples: Iterable[NodeSample]) -> list[Spent]:
     """The intervals between one node's samples, which are in order."""
     return [
-        Spent(b.cpu_s - a.cpu_s, b.records - a.records, b.answered + b.abandoned - a.answered - a.abandoned)
+        Spent(b.t - a.t, b.cpu_s - a.cpu_s, b.records - a.records, b.answered + b.abandoned - a.answered - a.abandoned)
         for a, b in pairwise(samples)
     ]
 
 
-def fit(intervals: Sequence[Spent]) -> Calibration:
-    """Least squares of cpu = c · records + c0 · requests, without a constant: a node at rest costs nothing."""
-    records, requests = (sum(getattr(i, name) for i in intervals) for name in ("records", "requests"))
-    xx = sum(i.records * i.records for i in intervals)
-    yy = sum(i.requests * i.requests for i in intervals)
-    xy = sum(i.records * i.requests for i in intervals)
-    xc = sum(i.records * i.cpu_s for i in intervals)
-    yc = sum(i.requests * i.cpu_s for i in intervals)
+def at_rest(intervals: Sequence[Spent]) -> float:
+    """CPU per second of a node that nobody asks. The median: its start is among them."""
+    return median([i.cpu_s / i.for_s for i in intervals if not i.records and not i.requests and i.for_s > 0] or [0.0])
+
+
+def costs(free: Sequence[Spent], limited: Sequence[Spent], rest_ratio: float) -> Calibration:
+    """c0 by least squares of cpu - rest = c · records + c0 · requests over ``limited``; c of ``free``: all that healthy
+    traffic costs beside its requests, by record (what a node costs at rest is in it, as on the local backend)."""
+    xx = sum(i.records * i.records for i in limited)
+    yy = sum(i.requests * i.requests for i in limited)
+    xy = sum(i.records * i.requests for i in limited)
+    xc = sum(i.records * (i.cpu_s - rest_ratio * i.for_s) for i in limited)
+    yc = sum(i.requests * (i.cpu_s - rest_ratio * i.for_s) for i in limited)
     determinant = xx * yy - xy * xy
-    c_record_s = (xc * yy - yc * xy) / determinant if determinant else 0.0
     c_request_s = (yc * xx - xc * xy) / determinant if determinant else 0.0
-    if len(intervals) < INTERVALS_MIN or c_record_s <= 0 or c_request_s <= 0:
+    records, requests = sum(i.records for i in free), sum(i.requests for i in free)
+    c_record_s = (sum(i.cpu_s for i in free) - requests * c_request_s) / records if records else 0.0
+    if min(len(free), len(limited)) < INTERVALS_MIN or c_record_s <= 0 or c_request_s <= 0:
         raise Unknown(
-            f"calibration: no sensible costs came out of {len(intervals)} samples "
+            f"calibration: no sensible costs came out of {len(free)} and {len(limited)} samples "
             f"(c = {c_record_s * 1e6:.2f} µs a record, c0 = {c_request_s * 1e3:.2f} ms a request); is the cluster "
             "busy? --set cpu.total_cores=0.4 needs no calibration"
         )
     return Calibration(c_record_s, c_request_s, records, requests)
 
 
-class Watcher:
-    """Collects every sample of every node while healthy traffic flows."""
-
-    def __init__(self, samples: Callable[[], list[NodeSample]]) -> None:
-        self._samples = samples
-        self.of: dict[str, list[NodeSample]] = {}
-
-    async def run(self) -> None:
-        while True:
-            for sample in self._samples():
-                mine = self.of.setdefault(sample.node, [])
-                if not mine or mine[-1].t < sample.t:
-                    mine.append(sample)
-            await asyncio.sleep(0.1)
-
-
 async def on_healthy_traffic(
-    layout: Layout, nodes: dict[str, list[str]], calls: Asks, samples: Callable[[], list[NodeSample]], for_s: float
+    layout: Layout,
+    nodes: Mapping[str, Mapping[str, str]],
+    calls: Asks,
+    records: Path,
+    for_s: float,
+    limit: Callable[[], Awaitable[None]],
 ) -> Calibration:
-    """``nodes``: renewal addresses by cell, for the bursts."""
-    watcher = Watcher(samples)
-    watching = asyncio.create_task(watcher.run())
-    try:
-        for _ in range(max(1, round(for_s / EVERY_S))):
-            resting = asyncio.create_task(asyncio.sleep(EVERY_S))
-            await asyncio.gather(*(_burst(layout, cell, of, calls, BURST // len(nodes)) for cell, of in nodes.items()))
-            await resting
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-    return fit([interval for of in watcher.of.values() for interval in spent(of)])
+    """``nodes``: by cell, each node's renewal address. ``records``: the folder that their samples arrive in. ``limit``
+    sets a limit about as large as it will be. Takes a little more than twice ``for_s``."""
+    began_s = time.time()
+    await asyncio.sleep(for_s)
+    ended_s = time.time()
+    await limit()
+    limited_s = time.time()
+    for _ in range(max(1, round(for_s / EVERY_S))):
+        resting = asyncio.create_task(asyncio.sleep(EVERY_S))
+        share = BURST // len(nodes)
+        await asyncio.gather(*(_burst(layout, cell, list(of.values()), calls, share) for cell, of in nodes.items()))
+        await resting
+    await asyncio.sleep(LAST_S)
+    found = [_samples(records / f"{node}.ndjson") for of in nodes.values() for node in of]
+
+    def between(from_s: float, to_s: float) -> list[Spent]:
+        return [i for of in found for i in spent(s for s in of if from_s <= s.t < to_s)]
+
+    return costs(between(began_s, ended_s), between(limited_s, math.inf), at_rest(between(0.0, began_s)))
+
+
+def _samples(path: Path) -> list[NodeSample]:
+    with path.open("rb") as lines:
+        return [record for record in history.decode(lines) if isinstance(record, NodeSample)]
 
 
 async def _burst(layout: Layout, cell: str, addresses: list[str], calls: Asks, count: int) -> None:

@@ -8,6 +8,7 @@ back from what came of it. Never talks to an overloaded node where the step must
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgspec
 from cellwall import history
 from cellwall.arrivals import Control
 from cellwall.capacity import Costs
-from cellwall.errors import Unavailable, Unknown
+from cellwall.errors import CellwallError, Unavailable, Unknown
 from cellwall.model import CellMap
 from cellwall.placement import Layout, cell_id
 from cellwall.resources import cores, millicores
@@ -143,7 +144,8 @@ class ClusterGround(Ground):
         self._nudges += 1
         annotations = {"metadata": {"annotations": {names.NUDGE: str(self._nudges)}}}
         for pod in self.pods.of(component):
-            await self.api.patch(names.core(self.release.namespace, "pods", pod.name), annotations)
+            with contextlib.suppress(CellwallError):  # no more than haste: whoever waits for its effect asks again
+                await self.api.patch(names.core(self.release.namespace, "pods", pod.name), annotations)
 
     async def load_ended(self, within_s: float) -> str:
         end_s = time.monotonic() + within_s
@@ -257,8 +259,12 @@ class ClusterGround(Ground):
 
 
 async def _until(holds: Callable[[], Awaitable[bool]], within_s: float, otherwise: str) -> None:
+    """Look until it holds. A look that fails is one more look: the API server of a busy machine takes its time."""
     end_s = time.monotonic() + within_s
-    while not await holds():
+    while True:
+        with contextlib.suppress(Unavailable, Unknown):
+            if await holds():
+                return
         if time.monotonic() > end_s:
             raise Unknown(otherwise)
         await asyncio.sleep(POLL_S)

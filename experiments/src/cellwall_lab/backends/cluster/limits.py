@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cellwall.capacity import total_cores
-from cellwall.errors import Unavailable
+from cellwall.capacity import TYPICAL, Costs, total_cores
+from cellwall.errors import Refused, Unavailable
 
 from ...runfolder import CALIBRATION
 from ..bringup import CALIBRATE_PERIODS
@@ -39,14 +39,11 @@ async def settle(ground: ClusterGround, live: Live) -> None:
     spec = ground.layout.spec
     await _customers(ground, live, spec.load.rps)
     if ground.config.calibration is None and spec.cpu.total_cores is None:
-        renewals = {
-            cell: [names.pod(pod.name, names.RENEWAL_PORT) for pod in ground.joined(cell)] for cell in ground.cells
-        }
-        for_s = spec.renewal.renew_every_s * CALIBRATE_PERIODS
-        measured = await on_healthy_traffic(ground.layout, renewals, ground.proxy, live.node_samples, for_s)
-        write_json(ground.folder / CALIBRATION, measured)
-        ground.costs = measured.costs
-    total = total_cores(spec, ground.layout.fleet, ground.costs)
+        ground.costs = await _calibrated(ground)
+    try:
+        total = total_cores(spec, ground.layout.fleet, ground.costs)
+    except Refused as error:  # a busy cluster makes requests dear; a limit that is given needs no measurement
+        raise Refused(f"{error}; or give the limit: --set cpu.total_cores={CORES_MIN:g}") from None
     if total < CORES_MIN:
         print(
             f"cellwall: warning: {total:.2f} cores are few for a metadata service of pods; below {CORES_MIN:g} expect "
@@ -54,11 +51,7 @@ async def settle(ground: ClusterGround, live: Live) -> None:
             file=sys.stderr,
             flush=True,
         )
-    path = names.custom(ground.release.namespace, "metadataservices", names.WORLD)
-    # The operator's own pace from now on, unless a resume says another.
-    await ground.api.patch(path, {"spec": {**values.limits(spec, total)["spec"], "reentry": None}})
-    each = values.node_cores(spec, total)
-    await asyncio.gather(*(ground.in_force(cell, each, FORCE_S) for cell in ground.cells))
+    await _limit(ground, total)
     offset_s = await _clocks(ground)
     record = world_record(time.time(), ground.config, ground.layout, ground.costs, total)
     version = await ground.api.get("/version")
@@ -69,6 +62,32 @@ async def settle(ground: ClusterGround, live: Live) -> None:
             versions={**record.versions, "kubernetes": str(version.get("gitVersion", "unknown"))},
         )
     )
+
+
+async def _limit(ground: ClusterGround, total: float) -> None:
+    """Give the whole service this limit, and see it in force at every node."""
+    path = names.custom(ground.release.namespace, "metadataservices", names.WORLD)
+    # The operator's own pace from now on, unless a resume says another.
+    await ground.api.patch(path, {"spec": {**values.limits(ground.layout.spec, total)["spec"], "reentry": None}})
+    each = values.node_cores(ground.layout.spec, total)
+    await asyncio.gather(*(ground.in_force(cell, each, FORCE_S) for cell in ground.cells))
+
+
+async def _calibrated(ground: ClusterGround) -> Costs:
+    """Measured here, and left for the run's other arms."""
+    spec = ground.layout.spec
+    renewals = {c: {p.name: names.pod(p.name, names.RENEWAL_PORT) for p in ground.joined(c)} for c in ground.cells}
+    typical = total_cores(spec, ground.layout.fleet, TYPICAL)
+    measured = await on_healthy_traffic(
+        ground.layout,
+        renewals,
+        ground.proxy,
+        ground.records,
+        spec.renewal.renew_every_s * CALIBRATE_PERIODS,
+        lambda: _limit(ground, typical),
+    )
+    write_json(ground.folder / CALIBRATION, measured)
+    return measured.costs
 
 
 async def _customers(ground: ClusterGround, live: Live, rps: float) -> None:

@@ -1,7 +1,7 @@
 """What a world that is starting still waits for, and what it waits for in vain.
 
 Decides from the observed objects alone; asks and waits for nothing itself. Invariant: a reason that no waiting cures is
-told as such, with the way out, and never waited for.
+told as such, with the way out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cellwall.errors import Refused, Unavailable
+from cellwall.errors import CellwallError, Refused, Unavailable
 
 from .api import Object
 from .pods import Pod
@@ -55,21 +55,20 @@ def missing(seen: Observed) -> list[str]:
     return waits
 
 
-def hopeless(seen: Observed) -> None:
-    """Raises what no waiting cures."""
+def hopeless(seen: Observed) -> CellwallError | None:
+    """What no waiting cures, if it lasts: a fleet that comes a moment after its service stalls it till then."""
     for found in (seen.service, seen.fleet, *seen.cells):
         if is_true(found, "Stalled"):
             assert found is not None
             stalled = condition(found, "Stalled")
             name = f"{found['kind']} {found['metadata']['name']}" if "kind" in found else found["metadata"]["name"]
-            raise Refused(f"{name}: {stalled.get('reason', 'Stalled')}: {stalled.get('message', '')}")
+            return Refused(f"{name}: {stalled.get('reason', 'Stalled')}: {stalled.get('message', '')}")
     for pod in seen.pods.values():
         if pod.waiting.startswith(IMAGE):
-            raise Refused(f"pod {pod.name}: {pod.waiting}; `make up` builds and loads the images of this version")
+            return Refused(f"pod {pod.name}: {pod.waiting}; `make up` builds and loads the images of this version")
         if pod.restarts > RESTARTS_MAX:
-            raise Unavailable(
-                f"pod {pod.name} was started {pod.restarts} times again ({pod.ended}); see the logs folder"
-            )
+            return Unavailable(f"pod {pod.name} was started {pod.restarts} times again ({pod.ended}); see its log")
+    return None
 
 
 def counted(pods: Mapping[str, Pod]) -> str:
