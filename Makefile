@@ -8,17 +8,14 @@ RUN ?= $(lastword $(sort $(wildcard runs/*/)))
 # Tests of the lab that start whole programs: `chaos run` over fake worlds, a browser.
 PROGRAMS := tests/lab/test_runner_*.py tests/lab/test_page_browser.py
 
-# Tests that need nothing but Python.
-UNITS := $(wildcard tests/core tests/lab tests/operator tests/charts)
-
 # The interpreter is the machine's own: uv never fetches another one.
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
 # Tests of running processes share two cores with nobody, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help setup demo test test-local test-units test-services test-worlds test-cluster check up down status images \
-	install lint-experiments report clean
+.PHONY: help setup demo test test-local test-units test-operator test-services test-worlds test-cluster check \
+	up down status images install lint-experiments report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,13 +26,16 @@ demo: setup ## predict the outage, grow it, recover from it, contain it by cells
 	$(BIN)/cellwall demo
 
 test: setup ## all checks, then all tests; goes on after a failure, fails if any part failed
-	@$(MAKE) --no-print-directory --keep-going check test-units test-services test-worlds test-cluster
+	@$(MAKE) --no-print-directory --keep-going check test-units test-operator test-services test-worlds test-cluster
 
 test-local: setup ## the same without the cluster: no container, no root (about 13 minutes)
-	@$(MAKE) --no-print-directory --keep-going check test-units test-services test-worlds
+	@$(MAKE) --no-print-directory --keep-going check test-units test-operator test-services test-worlds
 
-test-units: setup ## the decisions: core, simulation, operator, judge, report, command line; two at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(UNITS) tests/test_*.py $(PROGRAMS:%=--ignore-glob='%')
+test-units: setup ## the decisions: core, simulation, judge, report, command line; two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/core tests/lab tests/test_*.py $(PROGRAMS:%=--ignore-glob='%')
+
+test-operator: setup ## the operator over an API server in memory, its plans cut off anywhere, the charts; two at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/operator tests/charts
 
 test-services: setup ## each service against a real store, runs over fake worlds, the page in a browser; two at a time
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/services $(PROGRAMS)
