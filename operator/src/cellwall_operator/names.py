@@ -1,23 +1,32 @@
 """What everything is called: objects, labels, annotations, ports.
 
 Decides names only; every one follows from the names of the service, the cell and the fleet, so that two operators, or
-one that starts again, mean the same objects. Never looks whether an object exists.
+one that starts again, mean the same objects. Those that the lab must know too are `cellwall.labels`. Never looks
+whether an object exists.
 """
 
 from __future__ import annotations
 
+from cellwall.labels import ADMIN_PORT as ADMIN_PORT
+from cellwall.labels import CELL as CELL
+from cellwall.labels import COMPONENT as COMPONENT
+from cellwall.labels import FORCE as FORCE
+from cellwall.labels import JOINED as JOINED
+from cellwall.labels import PART_OF as PART_OF
+from cellwall.labels import RENEWAL_PORT as RENEWAL_PORT
+from cellwall.labels import STORAGE_PORT as STORAGE_PORT
+from cellwall.labels import admin as admin
+from cellwall.labels import cell_map as cell_map
+from cellwall.labels import renewal as renewal
 from cellwall.resources import GROUP
 
 # ---------------------------------------------------------------- labels and annotations
 
-NAME, INSTANCE, COMPONENT, PART_OF, MANAGED_BY = (
-    f"app.kubernetes.io/{key}" for key in ("name", "instance", "component", "part-of", "managed-by")
-)
-SERVICE, CELL, FLEET, ZONE, FOLLOWS = (f"{GROUP}/{key}" for key in ("service", "cell", "fleet", "zone", "follows"))
+NAME, INSTANCE, MANAGED_BY = (f"app.kubernetes.io/{key}" for key in ("name", "instance", "managed-by"))
+SERVICE, FLEET, ZONE, FOLLOWS = (f"{GROUP}/{key}" for key in ("service", "fleet", "zone", "follows"))
 PAUSED = f"{GROUP}/paused"  # in a selector only: no pod has it, so the Service has no endpoints
 OPERATOR = "cellwall-operator"  # manager of all objects, and the field manager of server-side apply
 
-JOINED = f"{GROUP}/joined"  # pod condition and readiness gate of nodes
 MAP_VERSION = f"{GROUP}/map-version"  # on pods that follow the map: the nudge
 MANIFEST = f"{GROUP}/manifest"  # hash of what was applied: also what a newer operator leaves out is seen
 CONFIG = f"{GROUP}/config"  # hash of a pod's settings: a change of them is a change of the template
@@ -25,7 +34,6 @@ LET_IN = f"{GROUP}/let-in"  # on the map: the fleet was let in once
 MOVES = f"{GROUP}/moves"  # on the map: which group is on the move, and where all of them shall be
 BEGINS_EMPTY = f"{GROUP}/begins-empty"  # on a cell: it was added to a running service; set at creation only
 CPU_GIVEN = f"{GROUP}/cpu-given"  # on a cell: the share of the service's CPU that it was given last
-FORCE = f"{GROUP}/force"  # on a service: cells below the size rule are meant
 
 
 def resuming(cell_id: str) -> str:
@@ -35,7 +43,7 @@ def resuming(cell_id: str) -> str:
 
 # ---------------------------------------------------------------- ports
 
-STORE_PORT, RENEWAL_PORT, ADMIN_PORT, STORAGE_PORT = 6379, 7001, 7002, 7000
+STORE_PORT = 6379
 
 # ---------------------------------------------------------------- objects
 
@@ -54,21 +62,9 @@ def store(cell: str) -> str:
     return f"{cell}-store"
 
 
-def renewal(cell: str) -> str:
-    return f"{cell}-renewal"
-
-
-def admin(cell: str) -> str:
-    return f"{cell}-admin"
-
-
 def fill(service: str) -> str:
     """Job and ConfigMap."""
     return f"{service}-fill"
-
-
-def cell_map(service: str) -> str:
-    return f"{service}-map"
 
 
 def storage(fleet: str, zone: str) -> str:

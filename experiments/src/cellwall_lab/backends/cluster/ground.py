@@ -92,7 +92,7 @@ class ClusterGround(Ground):
 
     def admins(self, cell: str) -> list[str]:
         found = [names.pod(pod.name, names.ADMIN_PORT) for pod in self.joined(cell)]
-        return found or [names.service(f"{names.cell(cell)}-admin", names.ADMIN_PORT)]
+        return found or [names.service(names.admin_service(cell), names.ADMIN_PORT)]
 
     def limit_cores(self, cell: str) -> float:
         return sum(pod.limit_cores for pod in self.joined(cell))

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import re
 
+from cellwall import labels
+from cellwall.labels import ADMIN_PORT as ADMIN_PORT
+from cellwall.labels import CELL as CELL
+from cellwall.labels import COMPONENT as COMPONENT
+from cellwall.labels import FORCE as FORCE
+from cellwall.labels import JOINED as JOINED
+from cellwall.labels import PART_OF as PART_OF
+from cellwall.labels import RENEWAL_PORT as RENEWAL_PORT
+from cellwall.labels import STORAGE_PORT as STORAGE_PORT
 from cellwall.resources import API_VERSION
 
 WORLD = "world"  # the MetadataService's name and the Helm release's: a namespace holds one world
-COMPONENT, CELL, PART_OF = "app.kubernetes.io/component", "cellwall.dev/cell", "app.kubernetes.io/part-of"
 RUN_LABEL = "cellwall.dev/run"
 EXPIRES = "cellwall.dev/expires"  # annotation of a namespace: until when its run may last, UTC
-JOINED = "cellwall.dev/joined"
-FORCE = "cellwall.dev/force"  # annotation of a MetadataService: cells below the size rule are meant
 NUDGE = "cellwall.dev/nudge"  # annotation of a pod; changing it makes its kubelet look at its volumes
 LOAD_CONTROL, LOAD_CONTROL_KEY = f"{WORLD}-load-control", "load-control.json"
-MAP, MAP_KEY = f"{WORLD}-map", "map.json"
-ADMIN_PORT, RENEWAL_PORT, STORAGE_PORT, FRONTEND_PORT = 7002, 7001, 7000, 8000
+MAP, MAP_KEY = labels.cell_map(WORLD), "map.json"
+FRONTEND_PORT = 8000
 NAME_MAX = 63
 
 NODES = "/api/v1/nodes"
@@ -61,7 +67,11 @@ def cell(cell_id: str) -> str:
 
 
 def renewal_service(cell_id: str) -> str:
-    return f"{cell(cell_id)}-renewal"
+    return labels.renewal(cell(cell_id))
+
+
+def admin_service(cell_id: str) -> str:
+    return labels.admin(cell(cell_id))
 
 
 def pod(name: str, port: int) -> str:
