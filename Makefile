@@ -28,7 +28,7 @@ demo: setup ## predict the outage, grow it, recover from it, contain it by cells
 test: setup ## all checks, then all tests; goes on after a failure, fails if any part failed
 	@$(MAKE) --no-print-directory --keep-going check test-units test-operator test-services test-worlds test-cluster
 
-test-local: setup ## the same without the cluster: no container, no root (about 13 minutes)
+test-local: setup ## the same without the cluster: no container, no root (about 14 minutes)
 	@$(MAKE) --no-print-directory --keep-going check test-units test-operator test-services test-worlds
 
 test-units: setup ## the decisions: core, simulation, judge, report, command line; two at a time
@@ -53,7 +53,7 @@ check: setup ## lint, format, types, import contracts, lock file
 	$(BIN)/lint-imports
 	$(BIN)/uv lock --check
 
-up: setup ## a kind cluster with images, operator and a healthy world (3 minutes; at first up to 25)
+up: setup ## a kind cluster with images, operator and a healthy world (4 minutes; at first half an hour)
 	@cluster/up.sh
 
 down: ## remove that cluster: containers, volumes, network
