@@ -15,7 +15,7 @@ def shipped():
 def test_precedence_base_then_arm_then_command_line(shipped):
     double = experiment.resolve(shipped, "double-cpu")
     assert double.spec.cpu.factor == 2.0
-    assert double.spec.cpu.load_factor == 6.2  # base
+    assert double.spec.cpu.load_factor == 6.0  # base
     over = experiment.resolve(shipped, "double-cpu", overrides={"cpu.factor": 3}, seed=7)
     assert (over.spec.cpu.factor, over.spec.seed, over.seed) == (3.0, 7, 7)
 

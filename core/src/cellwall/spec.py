@@ -104,15 +104,14 @@ class LoadSpec(_Spec, frozen=True, kw_only=True):
 class CpuSpec(_Spec, frozen=True, kw_only=True):
     """The metadata service's CPU limit, as a load factor instead of a figure.
 
-    L = N_large · n · c / (q · T) with c the calibrated CPU per record; the total limit q follows and
-    is the same for all arms of a seed. 6.2, with c from healthy traffic, is a little above research 07's
-    5–5.6: above it cells of a quarter fall over before the trigger, near 4.5 the monolith heals (DESIGN.md,
-    decision 5).
+    L = N_large · n · c / (q · T) with c the calibrated CPU per record in a storm; the total limit q follows and
+    is the same for all arms of a seed. 6.0 is a little above research 07's 5–5.6: above it cells of a quarter fall
+    over before the trigger, near 4.4 a cut of a quarter does not ignite (DESIGN.md, decision 5).
     ``factor`` multiplies q (2.0 is the arm double-cpu).
     ``total_cores`` overrides the calibration.
     """
 
-    load_factor: float = 6.2
+    load_factor: float = 6.0
     factor: float = 1.0
     total_cores: float | None = None
 

@@ -16,12 +16,12 @@ from random import Random
 
 import msgspec
 
-from cellwall.capacity import TYPICAL, total_cores
+from cellwall.capacity import TYPICAL, Costs, total_cores
 from cellwall.errors import Refused, Unavailable
 from cellwall.placement import cell_id, make_layout
 
 from ..runfolder import CALIBRATION
-from .calibrate import Calibrator, costs_of, on_healthy_traffic
+from .calibrate import Calibrator, costs_of, under_load
 from .config import ArmConfig
 from .launch import first_map, start_frontend, start_host, start_load, start_node
 from .live import Live
@@ -30,7 +30,10 @@ from .processes import free_port, write_json
 from .running import Running, answers, unless_stopped, until
 from .world_record import world_record
 
-CALIBRATE_PERIODS = 0.6  # of renewals, whose order is by metadata partition, each with its large and small memberships
+CALIBRATE_S = 8.0  # some 600,000 records of the reference set, and samples that are a second apart
+UNDER_LOAD = (
+    1.6  # cost of a record under load by that of a node alone, and some: 1.2-1.5 (decision 4); for the first limit
+)
 DISK_FREE_BYTES = 2 * 2**30  # a run of the reference set leaves about 0.5 GB (measured)
 
 
@@ -110,19 +113,26 @@ def _let_in(run: Running) -> None:
 
 
 async def set_limits(run: Running, live: Live) -> None:
-    """The fleet is in: see what healthy traffic costs, limit the metadata service from now on."""
-    run.control(rps=run.layout.spec.load.rps)
-    if run.alone is not None:
-        for_s = run.layout.spec.renewal.renew_every_s * CALIBRATE_PERIODS
-        measured = await on_healthy_traffic(run.alone, live.node_samples, for_s)
-        write_json(run.processes.folder / CALIBRATION, measured)
-        run.costs = measured.costs
-        run.cores = total_cores(run.layout.spec, run.layout.fleet, run.costs)
-    pids = {name: run.processes.pid(name) for entry in run.map.cells.values() for name in entry.nodes}
+    """The fleet is in: limit the metadata service from now on, by what a record costs under load if that is to be
+    measured."""
+    spec, folder = run.layout.spec, run.processes.folder
+    run.control(rps=spec.load.rps)
     limiter = [sys.executable, "-m", "cellwall_lab.backends.limiter"]
-    folder = run.processes.folder
     run.publish_limits()
     run.processes.start("limiter", [*limiter, folder / "limits.json", run.processes.records / "limiter.ndjson"])
-    for name, pid in pids.items():
-        run.limit(name, pid, run.cores / len(pids))
+    if run.alone is not None:
+        costs = run.alone.costs
+        _limit(run, total_cores(spec, run.layout.fleet, Costs(costs.c_record_s * UNDER_LOAD, costs.c_request_s)))
+        doors = {cell: entry.nodes.values() for cell, entry in run.map.cells.items()}
+        measured = await under_load(run.layout, doors, run.alone, live.node_samples, CALIBRATE_S)
+        write_json(folder / CALIBRATION, measured)
+        run.costs = measured.costs
+        run.cores = total_cores(spec, run.layout.fleet, run.costs)
+    _limit(run, run.cores)
     run.recorder.add(world_record(time.time(), run.config, run.layout, run.costs, run.cores))
+
+
+def _limit(run: Running, cores: float) -> None:
+    nodes = [name for entry in run.map.cells.values() for name in entry.nodes]
+    for name in nodes:
+        run.limit(name, run.processes.pid(name), cores / len(nodes))

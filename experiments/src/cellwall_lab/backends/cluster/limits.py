@@ -17,7 +17,6 @@ from cellwall.capacity import TYPICAL, Costs, total_cores
 from cellwall.errors import Refused, Unavailable
 
 from ...runfolder import CALIBRATION
-from ..bringup import CALIBRATE_PERIODS
 from ..live import Live
 from ..processes import write_json
 from ..world_record import world_record
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 LOAD_S = 60.0  # guess: from the control's change to the first request on record
 POLL_S = 0.2
+CALIBRATE_PERIODS = 0.6  # of renewals, whose order is by metadata partition, each with its large and small memberships
 FORCE_S = 180.0  # guess: where pods cannot be resized every node is started anew under its limit
 CORES_MIN = 0.4  # K8s: below it cells of a quarter are at 0.1 core, where a node is all throttling (issue 5)
 DATE_S = 5.0
