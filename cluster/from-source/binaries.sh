@@ -36,7 +36,12 @@ compile() {
 }
 
 of_proxy() { # NAME PACKAGE VERSION [LINKER-FLAG]
-	compile "$1" "$3${4:+ $4}" env GOBIN="$work/new" go install -ldflags "$ldflags ${4:-}" "$2@$3"
+	compile "$1" "$3${4:+ $4}" installed "$@"
+}
+
+installed() { # go install names a program after its package's folder
+	env GOBIN="$work/new" go install -ldflags "$ldflags ${4:-}" "$2@$3"
+	[ "$1" = "${2##*/}" ] || mv "$work/new/${2##*/}" "$work/new/$1"
 }
 
 of_folder() { # NAME FOLDER PACKAGE [FLAG...]
@@ -59,6 +64,8 @@ for name in "${@:-}"; do
 	kind) of_proxy kind sigs.k8s.io/kind "$KIND" ;;
 	helm) of_proxy helm helm.sh/helm/v3/cmd/helm "$HELM" "-X helm.sh/helm/v3/internal/version.version=$HELM \
 		-X $charts.k8sVersionMajor=1 -X $charts.k8sVersionMinor=34" ;; # else it renders for Kubernetes 1.20
+	helm4) of_proxy helm4 helm.sh/helm/v4/cmd/helm "$HELM4" "-X helm.sh/helm/v4/internal/version.version=$HELM4" ;;
+	kube-score) of_proxy kube-score github.com/zegl/kube-score/cmd/kube-score "$KUBE_SCORE" ;;
 	coredns) of_proxy coredns github.com/coredns/coredns "$COREDNS" ;;
 	local-path-provisioner) of_proxy "$name" github.com/rancher/local-path-provisioner "$PROVISIONER" ;;
 	*) refuse "'$name' is nothing that can be compiled here" "Name one of the programs in $here/binaries.sh" ;;

@@ -1,4 +1,4 @@
-"""Renders the charts with helm, which is on PATH or where `make up` built it; without one a test is skipped."""
+"""Renders the charts with helm, which is on PATH or where `make up` or `make tools` built it; without one a test is skipped."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def chart_of(values: Path) -> str:
     return "cellwall-testbed" if values.stem == "world" else values.name.split(".")[0]
 
 
-def helm(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    binary = find("helm")
+def helm(*arguments: str, stdin: str = "", program: str = "helm") -> subprocess.CompletedProcess[str]:
+    binary = find(program)
     if binary is None:
-        pytest.skip("no helm: neither on PATH nor in the build folder (`make up` builds it)")
+        pytest.skip(f"no {program}: neither on PATH nor in the build folder (`make tools` builds it)")
     # A home of its own: neither the user's repositories nor plug-ins.
     env = {**os.environ, "HELM_CONFIG_HOME": "/nonexistent", "KUBECONFIG": "/nonexistent"}
     return subprocess.run(
@@ -44,15 +44,15 @@ def helm(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 
 
 @lru_cache(maxsize=256)
-def _rendered(chart: str, values: str, api: str) -> str:
+def _rendered(chart: str, values: str, api: str, program: str) -> str:
     about = ["-n", NAMESPACE, "--kube-version", api]
-    ran = helm("template", RELEASE, str(CHARTS / chart), *about, "-f", "-", stdin=values)
+    ran = helm("template", RELEASE, str(CHARTS / chart), *about, "-f", "-", stdin=values, program=program)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
-def text(chart: str, values: Any = None, api: str = "1.34.0") -> str:
-    return _rendered(chart, json.dumps(values or {}), api)
+def text(chart: str, values: Any = None, api: str = "1.34.0", program: str = "helm") -> str:
+    return _rendered(chart, json.dumps(values or {}), api, program)
 
 
 def render(chart: str, values: Any = None, api: str = "1.34.0") -> list[Object]:

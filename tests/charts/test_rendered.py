@@ -10,6 +10,7 @@ from typing import Any
 import kubernetes_validate
 import msgspec
 import pytest
+import yaml
 
 from cellwall import __version__
 from cellwall.resources import API_VERSION, MetadataServiceSpec, StorageFleetSpec
@@ -26,11 +27,11 @@ def title(o: Object) -> str:
     return f"{o['kind']} {o['metadata']['name']}"
 
 
+@pytest.mark.parametrize("program", ["helm", "helm4"])
 @files
-def test_lint_has_nothing_to_say(values: Path) -> None:
-    ran = helm(
-        "lint", "--kube-version", "1.34.0", "--strict", "--quiet", str(CHARTS / chart_of(values)), "-f", str(values)
-    )
+def test_lint_has_nothing_to_say(values: Path, program: str) -> None:
+    strict = ["--kube-version", "1.34.0", "--strict", "--quiet"]
+    ran = helm("lint", *strict, str(CHARTS / chart_of(values)), "-f", str(values), program=program)
     assert (ran.returncode, ran.stdout.strip()) == (0, ""), ran.stdout + ran.stderr
 
 
@@ -126,6 +127,14 @@ def test_nothing_is_left_of_the_templates(values: Path) -> None:
     for left_over in ("<no value>", "<nil>", "%!", "SELECT", "TIME_LIMIT_S", "MEMBERSHIP_RECORDS"):
         assert left_over not in rendered
     assert not [line for line in rendered.splitlines() if "map[" in line]
+
+
+@files
+def test_helm_4_renders_what_helm_3_does(values: Path) -> None:
+    def objects(program: str) -> list[Any]:
+        return [o for o in yaml.safe_load_all(text(chart_of(values), read(values), program=program)) if o]
+
+    assert objects("helm4") == objects("helm")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ START, CLEAN, CUT, T0, STUCK, PAUSE, CAPACITY, RESUME, WATCH, END = (
     1200.0,
 )
 FLEET, RPS, CUSTOMERS = 40, 20, 20
+C_RECORD_S = 7e-6  # calibrated, and what a record costs all along
 
 
 @dataclass
@@ -112,7 +113,7 @@ def _marks(story: Story) -> Iterable[Record]:
             [story.server(i), story.cell(i), i % 16, "abc"[i % 3], i // 5, 1700 if i % 2 else 85] for i in range(FLEET)
         ],
         customers={f"c-{c}": [f"cell-{c * story.cells // CUSTOMERS}"] for c in range(CUSTOMERS)},
-        calibration={"c_record_s": 7e-6},
+        calibration={"c_record_s": C_RECORD_S, "c_request_s": 0.0},
         versions={"cellwall": "0"},
     )
     phases = [("start", START), ("clean", CLEAN), ("cut", CUT), ("settle", T0), ("stuck", STUCK)]
@@ -220,6 +221,7 @@ def _samples(story: Story) -> Iterable[Record]:
                 in_service=int(20 * share),
                 waiting=1,
                 oldest_s=share,
+                records=round(spent / story.cells / C_RECORD_S),
             )
         yield history.HostSample(t=t, steal_ratio=0.02)
         spent += 0.4 * share

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import os
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from cellwall import history
-from cellwall.errors import Refused, Unavailable, Unknown
+from cellwall.errors import Refused, Unavailable
 from cellwall.placement import make_layout
 from cellwall.spec import FleetSpec, WorldSpec
 from cellwall_lab import children
-from cellwall_lab.backends import binaries, calibrate, tail
+from cellwall_lab.backends import binaries, tail
 from cellwall_lab.backends.catalogue import make_catalogue
 from cellwall_lab.backends.live import Live
 from cellwall_lab.backends.processes import Processes, free_port, listen
@@ -187,64 +184,6 @@ def test_a_group_is_asked_in_proportion_to_its_servers_whatever_their_size() -> 
     assert named == {table.info.id for table in LAYOUT.tables}
     first = [customer.weight for customer in catalogue.customers if home[customer.customer] == 0]
     assert max(first) > 2 * min(first), "customers of a group are uneven"
-
-
-def priced(monkeypatch: pytest.MonkeyPatch, cost: Callable[[int, int], float]) -> None:
-    async def ask(_session: object, _address: str, servers: list[int], _pid: int) -> float:
-        return cost(sum(LAYOUT.records[s] for s in servers), len(servers))
-
-    monkeypatch.setattr(calibrate, "_ask", ask)
-
-
-async def calibrated(address: str) -> calibrate.Calibration:
-    calibrator = calibrate.Calibrator(LAYOUT, address, os.getpid())
-    await calibrator.sit()
-    return calibrator.result()
-
-
-async def test_the_cheapest_round_counts_since_neighbours_only_make_it_dearer(monkeypatch: pytest.MonkeyPatch) -> None:
-    noise = itertools.cycle([1.5, 1.0, 1.2])
-    priced(monkeypatch, lambda records, requests: next(noise) * (7e-6 * records + 3e-4 * requests))
-    measured = await calibrated("nowhere")
-    assert (measured.c_record_s, measured.c_request_s) == (pytest.approx(7e-6), pytest.approx(3e-4))
-
-
-async def test_costs_are_solved_from_large_and_small_memberships(monkeypatch: pytest.MonkeyPatch) -> None:
-    priced(monkeypatch, lambda records, requests: 7e-6 * records + 3e-4 * requests)
-    measured = await calibrated("nowhere")
-    assert measured.c_record_s == pytest.approx(7e-6)
-    assert measured.costs.c_request_s == pytest.approx(3e-4)
-    assert (measured.requests, measured.records) == (18, sum(LAYOUT.records)), "so few servers are all asked"
-
-
-@pytest.mark.parametrize("c, c0", [(-1e-6, 1e-3), (1e-5, -1e-6)])
-async def test_costs_that_cannot_be_are_unknown(monkeypatch: pytest.MonkeyPatch, c: float, c0: float) -> None:
-    priced(monkeypatch, lambda records, requests: c * records + c0 * requests)
-    with pytest.raises(Unknown, match=r"no sensible costs came out .*cellwall doctor"):
-        await calibrated("nowhere")
-
-
-async def test_a_node_that_refuses_cannot_be_calibrated() -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=400, text="a stored assignment is damaged")
-
-    app = web.Application()
-    app.router.add_get("/membership/{server}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        port = free_port()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        with pytest.raises(Refused, match="the node answered 400: b'a stored assignment is damaged'"):
-            await calibrated(f"127.0.0.1:{port}")
-    finally:
-        # Those that were asked together with the refused one end first.
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-        await runner.cleanup()
-
-
-# ---------------------------------------------------------------- the store's program, ports
 
 
 def test_without_a_store_the_refusal_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,20 +357,3 @@ def test_a_child_that_was_left_stopped_dies_with_its_parent(tmp_path: Path) -> N
         parent.kill()
         parent.wait(DEADLINE_S)
     until("it does not outlive its parent", lambda: not alive(pid))
-
-
-async def test_healthy_traffic_prices_a_record_by_what_the_nodes_spent_less_their_requests() -> None:
-    def sample(cpu_s: float, records: int, answered: int, abandoned: int) -> history.NodeSample:
-        return history.NodeSample(
-            t=0, cell="cell-0", node="n", cpu_s=cpu_s, in_service=0, waiting=0, oldest_s=0,
-            answered=answered, abandoned=abandoned, records=records,
-        )  # fmt: skip
-
-    alone = calibrate.Calibration(3e-6, 1e-3, 1, 1)
-    looks = iter([[sample(1.0, 100, 10, 0)], [sample(1.0 + 6e-6 * 50_000 + 0.012, 50_100, 20, 2)]])
-    measured = await calibrate.on_healthy_traffic(alone, lambda: next(looks), 0.0)
-    assert measured.c_record_s == pytest.approx(6e-6)
-    assert (measured.c_request_s, measured.records, measured.requests) == (1e-3, 50_000, 12)
-    idle = [sample(1.0, 100, 10, 0)]
-    with pytest.raises(Unknown, match="0 records in 0 s of healthy traffic"):
-        await calibrate.on_healthy_traffic(alone, lambda: idle, 0.0)

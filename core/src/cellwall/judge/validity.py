@@ -6,6 +6,8 @@ was robbed or cut short says nothing about the system, so it is unknown and says
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..errors import Unknown
 from ..history import Fault, NodeSample
 from ..moments import between, fault_spans
@@ -14,6 +16,7 @@ from .case import EDGE_S, Case, Finding, percent, weigh
 from .spec import ClaimSpec
 
 BUSY_QUEUE = 20  # requests at a node from which on it has work for the whole of a second (guess)
+STORM_LIMITS = 3  # time limits after the cut in which it is decided whether it ignites (DESIGN.md, decision 5)
 LARGE_SHARE = 0.5  # a membership counts as large from this share of fleet.large_records (the issue)
 
 
@@ -22,7 +25,7 @@ def clean(case: Case, claim: ClaimSpec) -> Finding:
     problems: list[str] = []
     notes: list[str] = []
     ratio: float | None = None
-    for part in (_complete, _quiet, _unrobbed, _unstarved, _in_time):
+    for part in (_complete, _quiet, _unrobbed, _unstarved, _as_calibrated, _in_time):
         try:
             value, note = part(case, claim)
             ratio = value if part is _quiet else ratio
@@ -102,13 +105,10 @@ def _unstarved(case: Case, claim: ClaimSpec) -> tuple[float, str]:
     if not limits:
         raise Unknown("the metadata nodes' CPU limits are not on record")
     spent_s = allowed_s = 0.0
-    last: dict[str, NodeSample] = {}
-    for sample in between(case.run.nodes, from_s, to_s):
-        before = last.get(sample.node)
-        last[sample.node] = sample
-        if before is not None and min(_queue(before), _queue(sample)) >= BUSY_QUEUE and sample.node in limits:
-            spent_s += sample.cpu_s - before.cpu_s
-            allowed_s += limits[sample.node] * (sample.t - before.t)
+    for before, after in _busy(case, from_s, to_s):
+        if after.node in limits:
+            spent_s += after.cpu_s - before.cpu_s
+            allowed_s += limits[after.node] * (after.t - before.t)
     if not allowed_s:
         return 0.0, "no node had a queue"
     starved = max(0.0, 1 - spent_s / allowed_s)
@@ -116,6 +116,41 @@ def _unstarved(case: Case, claim: ClaimSpec) -> tuple[float, str]:
     if starved > claim["starved_max"]:
         raise Unknown(f"{text}, {percent(starved)} too little: end other programs on this machine and run again")
     return starved, text
+
+
+def _as_calibrated(case: Case, claim: ClaimSpec) -> tuple[float, str]:
+    """Whether a record costs after the cut what it cost when the limit was made from it.
+
+    On a host that has become faster since then the same limit is more than was meant, and the cut's requests are
+    answered before they pile up: the load factor of the run is not the experiment's. Slower is `_unstarved`'s."""
+    world = case.run.world
+    planned_s = 0.0 if world is None else world.calibration.get("c_record_s", 0.0)
+    if world is None or case.run.spec is None or case.run.spec.cpu.total_cores is not None or not planned_s:
+        return 0.0, "the CPU limit was given, not calibrated"
+    from_s = case.need("t0_s")
+    cpu_s = records = 0.0
+    for before, after in _busy(case, from_s, from_s + STORM_LIMITS * case.limit_s):
+        answered = after.answered + after.abandoned - before.answered - before.abandoned
+        cpu_s += after.cpu_s - before.cpu_s - answered * world.calibration.get("c_request_s", 0.0)
+        records += after.records - before.records
+    if not records:
+        return 0.0, "no node had a queue after the cut"
+    cost_s = cpu_s / records
+    text = f"a record cost {cost_s * 1e6:.1f} µs after the cut, {planned_s * 1e6:.1f} µs when the CPU limit was made"
+    faster = 1 - cost_s / planned_s
+    if faster > claim["faster_max"]:
+        raise Unknown(f"{text}: the host became {percent(faster)} faster, so the limit is too large: run again")
+    return faster, text
+
+
+def _busy(case: Case, from_s: float, to_s: float) -> Iterator[tuple[NodeSample, NodeSample]]:
+    """Each node's samples in pairs, where it had a queue at both."""
+    last: dict[str, NodeSample] = {}
+    for sample in between(case.run.nodes, from_s, to_s):
+        before = last.get(sample.node)
+        last[sample.node] = sample
+        if before is not None and min(_queue(before), _queue(sample)) >= BUSY_QUEUE:
+            yield before, sample
 
 
 def _queue(sample: NodeSample) -> int:
