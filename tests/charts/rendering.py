@@ -1,4 +1,4 @@
-"""Renders the charts with helm, which is on PATH or where `make up` or `make tools` built it; without one a test is skipped."""
+"""Renders the charts with helm, which is on PATH or where `make tools` built it; without one a test is skipped."""
 
 from __future__ import annotations
 
