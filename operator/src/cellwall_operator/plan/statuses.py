@@ -91,11 +91,9 @@ def fleet_status(view: View, fleet: Fleet, now_s: float) -> tuple[form.StorageFl
     paused = [one.id for one in view.cells if one.paused]
     if view.published.let_in and not enough and not any(t.stalled for t in troubles):
         why = f"paused: {', '.join(paused)}" if paused else "renewals fail or are late"
-        troubles.append(Trouble("ServersOut", f"{_rounded(out)} of {servers} servers refuse requests; {why}"))
+        troubles.append(Trouble("ServersOut", f"{_share(out, servers)} servers refuse requests; {why}"))
     doing = (
-        f"{ready} of {wanted} storage pods are ready"
-        if ready < wanted
-        else f"{_rounded(out)} of {servers} servers are out"
+        f"{ready} of {wanted} storage pods are ready" if ready < wanted else f"{_share(out, servers)} servers are out"
     )
     findings = kstatus(
         ready=enough,
@@ -118,14 +116,16 @@ def fleet_status(view: View, fleet: Fleet, now_s: float) -> tuple[form.StorageFl
     )
 
 
-def _rounded(servers: int) -> str:
+def _share(out: int, servers: int) -> str:
     """In messages: the exact figure is a field, and a message that changes is one event more."""
+    step = 1 if out < 10 else 10 if out < 100 else 100
+    least = out // step * step
     return (
-        str(servers)
-        if servers < 10
-        else f"about {round(servers, -1)}"
-        if servers < 100
-        else f"about {round(servers, -2)}"
+        f"all {servers}"
+        if out >= servers
+        else f"{least} of {servers}"
+        if step == 1
+        else f"{least} or more of {servers}"
     )
 
 
