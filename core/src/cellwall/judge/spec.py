@@ -29,8 +29,8 @@ class Kind(msgspec.Struct, frozen=True):
 
 KINDS: dict[str, Kind] = {
     "clean": Kind(
-        "The run is valid: quiet before the trigger, not robbed of CPU, the host as fast as calibrated, load generated in "
-        "time, history complete",
+        "The run is valid: quiet before the trigger, not robbed of CPU, the host as fast as calibrated, load generated "
+        "in time, history complete",
         "share of T",
         {"max": 0.7, "steal_max": 0.20, "starved_max": 0.10, "faster_max": 0.30, "late_max_s": 0.020},
     ),
