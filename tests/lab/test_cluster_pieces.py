@@ -19,7 +19,7 @@ from cellwall.resources import MetadataServiceSpec, StorageFleetSpec, cores, wor
 from cellwall.spec import CpuSpec, FleetSpec, LoadSpec, RenewalPolicy, WorldSpec
 from cellwall_lab.backends.calibrate import Calibration
 from cellwall_lab.backends.cluster import names
-from cellwall_lab.backends.cluster.calibrate import Spent, at_rest, costs, spent
+from cellwall_lab.backends.cluster.calibrate import STORM_RATIO, Spent, at_rest, costs, spent
 from cellwall_lab.backends.cluster.clocks import Bounds, bounds, refuse_apart
 from cellwall_lab.backends.cluster.follow import Seam
 from cellwall_lab.backends.cluster.pods import Pod, pod_of, quantity_cores
@@ -162,14 +162,15 @@ def test_times_of_another_zone_and_without_fractions_are_the_same_instants() -> 
     loads=st.lists(st.tuples(st.integers(1, 60_000), st.integers(0, 300)), min_size=6, max_size=20),
 )
 def test_costs_are_found_again(c: float, c0: float, rest: float, loads: list[tuple[int, int]]) -> None:
-    """c has the rest in it, as on the local backend: its limit factor was chosen for such a c."""
+    """c has the rest in it, and is taken from healthy traffic to a storm."""
     intervals = [Spent(1.0, rest + c * records + c0 * requests, records, requests) for records, requests in loads]
     ratios = {requests / records for records, requests in loads}
     if max(ratios) < min(ratios) * 1.01 + 1e-6:
         return  # requests in proportion to records: nobody could tell the two apart
     found = costs(intervals, intervals, rest)
     assert found.c_request_s == pytest.approx(c0, rel=1e-3)
-    assert found.c_record_s == pytest.approx(c + rest * len(loads) / sum(records for records, _ in loads), rel=1e-3)
+    healthy_s = c + rest * len(loads) / sum(records for records, _ in loads)
+    assert found.c_record_s == pytest.approx(STORM_RATIO * healthy_s, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_a_record_costs_what_it_costs_without_a_limit_and_a_request_what_it_cost
     free = [Spent(1.0, 5e-6 * records + 3e-4 * 40, records, 40) for records in range(30_000, 42_000, 1000)]
     limited = [Spent(1.0, 4e-6 * 34_000 + 3e-4 * requests, 34_000, requests) for requests in range(20, 260, 20)]
     found = costs(free, limited, 0.0)
-    assert (found.c_record_s, found.c_request_s) == (pytest.approx(5e-6), pytest.approx(3e-4))
+    assert (found.c_record_s, found.c_request_s) == (pytest.approx(STORM_RATIO * 5e-6), pytest.approx(3e-4))
 
 
 def test_a_node_at_rest_costs_what_it_costs_when_nobody_asks() -> None:
