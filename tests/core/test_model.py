@@ -56,6 +56,7 @@ BAD = [
     ("fleet.mid_range", (0.0, 0.4)),
     ("fleet.small_range", (-0.1, 0.1)),
     ("fleet.customers_per_group", 0),
+    ("fleet.servers_per_pod", 0),
     ("cells", 0),
     ("cells", 33),  # more than placement groups
     ("nodes_per_cell", 0),

@@ -249,7 +249,13 @@ def world(service: MetadataServiceSpec, fleet: StorageFleetSpec, load: LoadSpec)
         nodes_per_cell=service.nodes_per_cell,
         placement=service.placement,
         shuffle_cells=service.shuffle_cells,
-        fleet=FleetSpec(servers=fleet.servers, zones=fleet.zones, group_servers=fleet.group_servers, **population),
+        fleet=FleetSpec(
+            servers=fleet.servers,
+            zones=fleet.zones,
+            group_servers=fleet.group_servers,
+            servers_per_pod=fleet.servers_per_pod,
+            **population,
+        ),
         renewal=policy(fleet.renewal or service.renewal),
         metadata=metadata_policy(service.queue, service.partitions),
         load=load,
@@ -284,6 +290,7 @@ def resources(spec: WorldSpec, name: str, total_cores: float) -> tuple[MetadataS
         servers=fleet.servers,
         zones=fleet.zones,
         group_servers=fleet.group_servers,
+        servers_per_pod=fleet.servers_per_pod,
         population=Population(**population),
     )
 

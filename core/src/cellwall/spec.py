@@ -74,7 +74,8 @@ class FleetSpec(_Spec, frozen=True, kw_only=True):
 
     ``large_records`` is the mean membership of a server in a large placement group; sizes are drawn
     uniformly from the ``*_range`` multiples of it. ``indexes=False`` is the same world without its
-    secondary indexes: half the membership. ``customers_per_group`` is a guess.
+    secondary indexes: half the membership. ``customers_per_group`` is a guess. ``servers_per_pod`` is for Kubernetes:
+    every pod costs a small cluster CPU of its own, which the metadata service then lacks.
     """
 
     servers: int = 800
@@ -88,6 +89,7 @@ class FleetSpec(_Spec, frozen=True, kw_only=True):
     small_range: tuple[float, float] = (0.025, 0.075)
     indexes: bool = True
     customers_per_group: int = 4
+    servers_per_pod: int = 17
 
 
 class LoadSpec(_Spec, frozen=True, kw_only=True):
@@ -172,6 +174,7 @@ class WorldSpec(_Spec, frozen=True, kw_only=True):
         _need(self.cells >= 1, "cells", self.cells, ">= 1")
         groups = f.servers // f.group_servers
         _need(self.cells <= groups, "cells", self.cells, f"<= the fleet's placement groups = {groups}")
+        _need(1 <= f.servers_per_pod <= 400, "fleet.servers_per_pod", f.servers_per_pod, "in [1, 400]")
         _need(self.nodes_per_cell >= 1, "nodes_per_cell", self.nodes_per_cell, ">= 1")
         _need(self.shuffle_cells >= 1, "shuffle_cells", self.shuffle_cells, ">= 1")
         _need(m.page_records >= 1, "metadata.page_records", m.page_records, ">= 1")
