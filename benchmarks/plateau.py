@@ -21,6 +21,8 @@ from cellwall_lab import verbs
 from cellwall_lab.backends.config import ArmConfig
 from cellwall_lab.backends.simulation import SimulatedWorld
 
+PARTITIONS = 40  # as in september-2015.yaml
+
 ROWS: list[tuple[str, dict[str, Any]]] = [
     ("base (set R2)", {}),
     ("40 % of servers large", {"fleet": {"large_share": 0.4}}),
@@ -47,6 +49,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
 def spec_of(changes: dict[str, Any], seed: int) -> WorldSpec:
     """The base world with changes, under the CPU limit that the base world has."""
     base = WorldSpec(seed=seed)
+    changes = {**changes, "metadata": {"partitions": PARTITIONS, **changes.get("metadata", {})}}
     fleet = make_fleet(base.fleet, lambda name: Random(f"{seed}/{name}"))
     cores = total_cores(base, fleet, TYPICAL)
     factor = changes.get("cpu", {}).get("factor", 1.0)
