@@ -29,6 +29,8 @@ from cellwall.judge.blast import poisson_upper
 from cellwall.judge.spec import KINDS, default
 from cellwall.series import read
 
+from .test_judge_failures import LASTING
+
 Records = list[Record]
 Story = Callable[..., Records]
 Sabotage = Callable[[Records], Records]
@@ -301,7 +303,7 @@ def test_more_load_is_noticed_too(story: Story) -> None:
 
 
 def test_no_claim_is_left_without_a_sabotage() -> None:
-    assert {row[2] for row in SABOTAGE} | {"same-trigger"} == KINDS.keys()
+    assert {row[2] for row in SABOTAGE} | {"same-trigger", *LASTING} == KINDS.keys()
 
 
 # ---------------------------------------------------------------- emptiness

@@ -114,6 +114,10 @@ class State:
                 self.fault_on = True
                 self.state = "healthy" if self.tweak == "heals" else "stuck"
                 return CutOn("cut-1", self.servers // 4)
+            case verbs.Kill() | verbs.NodeLoss() | verbs.Release() | verbs.Poison():
+                self.fault_on = True
+                self.state = "healthy" if self.tweak == "heals" else "stuck"
+                return CutOn(f"{PATHS[type(verb)]}-1", self.servers // 4)
             case verbs.AdminProbe() | verbs.AddCapacity():
                 if self.state == "stuck" and not self.paused and self.tweak != "open-door":
                     return StepResult("unknown", verb.deadline_s or 4.0, "time-out")

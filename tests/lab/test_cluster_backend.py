@@ -400,14 +400,15 @@ def healthy(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for zone in "abc":
         cluster.objects[f"{names.NODES}/worker-{zone}"] = {
-            "metadata": {"name": zone, "labels": {checks.ZONE: zone}},
-            "spec": {"providerID": f"kind://docker/cellwall/{zone}"},
+            "metadata": {"name": f"worker-{zone}", "labels": {checks.ZONE: zone}},
+            "spec": {"providerID": f"kind://docker/cellwall/worker-{zone}"},
             "status": {"allocatable": {"cpu": "2"}},
         }
     review = {"status": {"allowed": True}}
     monkeypatch.setattr(Api, "create", lambda self, path, body: _value(review))
     monkeypatch.setattr(checks.helm, "version", lambda: _value("v4.0.0"))
     monkeypatch.setattr(checks, "_shipped", lambda: {})
+    monkeypatch.setattr(checks.failures, "docker", lambda *words: _value("cellwall worker"))
 
 
 async def _value(value: Any) -> Any:
@@ -420,9 +421,11 @@ async def test_a_cluster_with_everything_can_do_every_fault(
     healthy(cluster, monkeypatch)
     found = [check async for check in checks.checks(api)]
     assert {check.name: check.grade for check in found} == dict.fromkeys(
-        ("cluster", "helm", "crds", "operator", "rights", "zones", "cpu", "resize"), "ok"
+        ("cluster", "helm", "crds", "operator", "rights", "zones", "cpu", checks.MACHINES, "resize"), "ok"
     )
-    assert all(text.startswith("yes") for text in checks.faults(found).values())
+    told = checks.faults(found)
+    assert {fault for fault, text in told.items() if not text.startswith("yes")} == {"release"}
+    assert "MetadataCell has no release" in told["release"]
     assert await checks.is_here(api)
 
 

@@ -115,6 +115,12 @@ TABLE = {
     "spread out of range": (_arm("targets", {"spread": 1.5}), ["targets.spread", "1.5", "(0, 1]"]),
     "unknown zone": (_arm("targets", {"zone": "d"}), ["targets.zone", "'d'", "a, b, c"]),
     "no servers": (_arm("targets", {"servers": []}), ["targets.servers", "[]"]),
+    "unknown trigger": (_arm("trigger", {"pause": {}}), ["arms.monolith.trigger", "cut, kill"]),
+    "bad trigger": (_arm("trigger", {"kill": {"what": "desk", "of": "x"}}), ["arms.monolith.trigger.kill", "'desk'"]),
+    "a trigger that nothing lets strike": (
+        _arm("trigger", {"kill": {"what": "store", "of": "cell-0"}}),
+        ["arms.monolith.trigger", "${trigger}", "strike"],
+    ),
     "unknown claim": (_extension("claims", [{"id": "fine"}]), ["claims[0].id", "'fine'", "healthy-before"]),
     "unknown arm in a claim": (
         _extension("claims", [{"id": "clean", "arms": ["duolith"]}]),

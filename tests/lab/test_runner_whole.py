@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cellwall import verdict as verdicts
-from cellwall_lab import cli, experiment
+from cellwall_lab import cli, experiment, triggers
 
 from .runs import ARM, BACKEND, DEADLINE_S, chaos, gone, verdict
 
@@ -60,6 +60,25 @@ def test_the_shipped_experiment_runs_on_the_simulation(home):
     assert {"stuck", "capacity-locked-out", "recovered"} <= claims.keys()
     journal = json.loads((out / "monolith" / "journal.json").read_text())
     assert (journal["status"], journal["deviated"]) == ("completed", False)
+
+
+TRIGGERS = {
+    ("cell-failures", "bad-release-crash"): ["release", {"cell": "cell-0", "mode": "crash", "for_s": 40.0}],
+    ("cell-failures", "zone-lost"): ["kill", {"what": "zone", "of": "b", "for_s": 30.0}],
+    ("cell-failures", "poison-table"): ["poison", {"cell": "cell-0", "indexes": 10, "deadline_s": 180.0}],
+    ("shared-fate", "shared-store"): ["kill", {"what": "store", "of": "cell-0", "for_s": 25.0}],
+}
+
+
+@pytest.mark.parametrize(("name", "arm"), TRIGGERS)
+def test_an_arms_trigger_strikes_once_and_is_waited_for(home, name, arm):
+    assert cli.call(["run", name, "--backend", BACKEND, "--arm", arm, "--out", str(home / "r")]) != 3
+    calls = json.loads((home / "r" / arm / "calls.json").read_text())
+    assert [call for call in calls if call[0] in triggers.STRIKES] == [TRIGGERS[name, arm]]
+    struck = calls.index(TRIGGERS[name, arm])
+    assert [c[1]["until"] for c in calls[struck:] if c[0] == "wait" and c[1].get("until")] == ["faults-off"]
+    journal = json.loads((home / "r" / arm / "journal.json").read_text())
+    assert all(activity["status"] == "succeeded" for activity in journal["run"])
 
 
 def test_arms_that_end_at_once_keep_each_others_verdicts(home):

@@ -135,7 +135,7 @@ def test_kill_9_of_the_world_leaves_nothing(start):
 def test_a_crash_of_a_store_ends_the_world_and_says_so(start):
     """As that of any other child: the limiter's is below, the front end's in `test_living`."""
     world = start(SINGLE)
-    (line,) = [line for line in processes_of(world.folder) if "stores/cell-0.sock" in line]
+    (line,) = [line for line in processes_of(world.folder) if "unixsocket:cell-0.sock" in line]
     os.kill(int(line.split()[0]), signal.SIGKILL)
     assert world.process.wait(GONE_S) == 1
     assert "ended unasked (killed by SIGKILL)" in world.error().splitlines()[-1]

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from cellwall.spec import MetadataPolicy
+from cellwall.spec import MetadataPolicy, Release
 
 from .frontend_world import FakeWorld, FrontEnd
 from .metadata_world import DEADLINE_S, SPEC, Node, Place, Start
@@ -45,8 +45,8 @@ async def start(place: Place, http: aiohttp.ClientSession) -> AsyncIterator[Star
     """Starts nodes that end with the test."""
     nodes: list[Node] = []
 
-    async def one(policy: MetadataPolicy = SPEC.metadata) -> Node:
-        nodes.append(Node(place, http, policy))
+    async def one(policy: MetadataPolicy = SPEC.metadata, release: Release | None = None) -> Node:
+        nodes.append(Node(place, http, policy, release))
         return await nodes[-1].up()
 
     yield one

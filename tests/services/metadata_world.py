@@ -19,7 +19,7 @@ import redis
 from cellwall import history
 from cellwall.model import Assignment, Membership, TableInfo, hash_slice
 from cellwall.placement import assignments, make_layout, server_id
-from cellwall.spec import FleetSpec, MetadataPolicy, WorldSpec
+from cellwall.spec import FleetSpec, MetadataPolicy, Release, WorldSpec
 from cellwall_lab.backends.binaries import store_binary
 from cellwall_lab.backends.processes import Processes, free_port, listen
 from cellwall_services.metadata.loader import cell_commands
@@ -91,7 +91,9 @@ class Place:
 class Node:
     """One node process, its doors, and what it recorded."""
 
-    def __init__(self, place: Place, http: aiohttp.ClientSession, policy: MetadataPolicy) -> None:
+    def __init__(
+        self, place: Place, http: aiohttp.ClientSession, policy: MetadataPolicy, release: Release | None = None
+    ) -> None:
         self.place, self.http = place, http
         self.name = f"node-{place.started}"
         place.started += 1
@@ -111,6 +113,7 @@ class Node:
             "policy": policy,
             "records": str(self.records_path),
             "sample_every_s": SAMPLE_EVERY_S,
+            "release": release or Release(),
         }
         fds = (self.listener.fileno(),)
         self.pid = place.processes.service(self.name, "cellwall_services.metadata", config, fds=fds)

@@ -16,6 +16,9 @@ from .errors import Refused
 
 Outcome = Literal["done", "refused", "unknown"]
 
+# Faults that can be an arm's trigger: the windows of a judgement begin and end with theirs (`moments`).
+TRIGGERS = frozenset({"cut", "kill", "node-loss", "release", "poison"})
+
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
     t: float
@@ -43,10 +46,11 @@ class Phase(_Record, frozen=True, kw_only=True, tag="phase"):
 
 
 class Fault(_Record, frozen=True, kw_only=True, tag="fault"):
-    """A fault went on or off. ``off`` carries the receipt: evidence that it bit (refused connections, …)."""
+    """A fault went on or off. ``off`` carries the receipt: evidence that it bit (refused connections, …).
+    ``targets``: the servers struck; of a fault of a cell's processes all servers of the cell."""
 
     id: str
-    fault: str  # cut, limit-cpu, weight, pause
+    fault: str  # TRIGGERS, limit-cpu, weight, pause
     state: Literal["on", "off"]
     targets: list[str] = []
     receipt: dict[str, Any] = {}
@@ -70,7 +74,7 @@ class Availability(_Record, frozen=True, kw_only=True, tag="availability"):
     server: str
     cell: str
     available: bool
-    reason: str = ""  # renewed, time-out, link-lost, unreachable, mismatch, start
+    reason: str = ""  # renewed, time-out, link-lost, unreachable, mismatch, start, killed
 
 
 class Request(_Record, frozen=True, kw_only=True, tag="request"):

@@ -18,6 +18,7 @@ import msgspec
 
 from .errors import Refused
 from .history import (
+    TRIGGERS,
     Audit,
     Availability,
     CpuLimit,
@@ -122,8 +123,8 @@ def between(items: Sequence[K], from_s: float, to_s: float) -> Sequence[K]:
 class Moments(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds, or None where the history has no mark.
 
-    ``t0_s`` is the removal of the trigger as its receipt says: the last cut's "off", and only if every cut
-    is off. ``stuck_end_s``: the pause or the end of the phase "stuck", whichever came first.
+    A cut stands for any trigger. ``t0_s`` is its removal as its receipt says: the last cut's "off", and only if every
+    cut is off. ``stuck_end_s``: the pause or the end of the phase "stuck", whichever came first.
     ``capacity_s``: the first work on capacity after the pause. ``targets``: the servers cut.
     ``contradicted``: instants (by name) whose witnesses lie more than WITNESS_S apart. The first is named all the
     same, but a window that begins or ends there shows nothing: it would move with the loss of a witness.
@@ -145,7 +146,7 @@ class Moments(msgspec.Struct, frozen=True, kw_only=True):
 
 def moments(run: Run) -> Moments:
     """The instants of one arm."""
-    cuts = [f for f in run.faults if f.fault == "cut"]
+    cuts = [f for f in run.faults if f.fault in TRIGGERS]
     ons = {f.id: f.t for f in reversed(cuts) if f.state == "on"}
     offs = {f.id: f.t for f in reversed(cuts) if f.state == "off"}
     phase = {p.name: p.t for p in reversed(run.phases)}  # the first of each name

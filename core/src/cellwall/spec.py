@@ -17,6 +17,7 @@ from .errors import Refused
 Discipline = Literal["processor-sharing", "fifo", "lifo"]
 Placement = Literal["aligned", "striped", "shuffle"]
 Lane = Literal["shared", "own"]
+Mode = Literal["", "slow", "crash", "epochs"]
 
 ZONES = ("a", "b", "c")
 
@@ -69,6 +70,28 @@ class MetadataPolicy(_Spec, frozen=True, kw_only=True):
     slots_per_partition: int = 200
 
 
+class Release(_Spec, frozen=True, kw_only=True):
+    """What a release of the metadata node does wrong; nothing, by default.
+
+    ``record_cpu_s``: CPU spent on each record beside the work. ``crash_on``: the process ends on its n-th renewal.
+    ``epochs_behind``: memberships go out under an epoch that is so much too low, as from a copy that is old.
+    """
+
+    record_cpu_s: float = 0.0
+    crash_on: int = 0
+    epochs_behind: int = 0
+
+
+# Figures are guesses: five times what a record costs (`capacity.TYPICAL`), so that a healthy cell's load is too much;
+# some seconds of a reference cell's renewals (ten a second).
+RELEASES: dict[Mode, Release] = {
+    "": Release(),
+    "slow": Release(record_cpu_s=2.5e-5),
+    "crash": Release(crash_on=40),
+    "epochs": Release(epochs_behind=1),
+}
+
+
 class FleetSpec(_Spec, frozen=True, kw_only=True):
     """Storage servers, and how uneven their memberships are (set R2 of research 07).
 
@@ -119,13 +142,16 @@ class CpuSpec(_Spec, frozen=True, kw_only=True):
 
 
 class WorldSpec(_Spec, frozen=True, kw_only=True):
-    """Everything that defines one arm's world. The seed fixes sizes, placement, arrivals, targets."""
+    """Everything that defines one arm's world. The seed fixes sizes, placement, arrivals, targets.
+
+    ``shared_store``: all cells keep their data in one store process, each in a database of its own."""
 
     seed: int = 1
     cells: int = 1
     nodes_per_cell: int = 1
     placement: Placement = "aligned"
     shuffle_cells: int = 2
+    shared_store: bool = False
     fleet: FleetSpec = FleetSpec()
     renewal: RenewalPolicy = RenewalPolicy()
     metadata: MetadataPolicy = MetadataPolicy()

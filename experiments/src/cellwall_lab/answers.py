@@ -19,6 +19,8 @@ class Waited(msgspec.Struct, frozen=True):
 
 
 class CutOn(msgspec.Struct, frozen=True):
+    """A fault is on. ``servers``: how many it strikes."""
+
     id: str
     servers: int
 

@@ -73,6 +73,10 @@ def faults(found: list[Check]) -> dict[str, str]:
         if limiter
         else "no: see cpu-clock, stop-continue",
         "weight": "yes (a metadata partition's slots)",
+        "kill": "yes (SIGKILL; started again when its time is over)" if good.get("store") else "no: see store",
+        "release": "yes (a cell's nodes are replaced)" if good.get("loopback") else "no: no loopback",
+        "poison": "yes (indexes, through the customers' door)" if good.get("loopback") else "no: no loopback",
+        "node-loss": "no: this machine is not to be lost; --backend kubernetes on kind",
     }
 
 

@@ -18,7 +18,7 @@ from cellwall.judge import spec as claim_specs
 from cellwall.judge.spec import ClaimSpec
 from cellwall.spec import WorldSpec
 
-from . import settings
+from . import settings, triggers
 from .runbook import RunbookName, Timeline, timeline
 from .verbs import Targets
 
@@ -32,12 +32,14 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Arm(_Part, frozen=True, kw_only=True):
-    """One variant of the world. ``set`` is laid over the base, by dotted paths."""
+    """One variant of the world. ``set`` is laid over the base, by dotted paths. ``trigger``: what begins the outage, as
+    `triggers` reads it; without one it is the cut of the ``targets``."""
 
     question: str = ""
     set: dict[str, Any] = {}
     runbook: RunbookName = "none"
     targets: Targets = DOMAIN_0
+    trigger: dict[str, Any] | None = None
 
 
 class Extension(_Part, frozen=True, kw_only=True):
@@ -88,6 +90,7 @@ class ArmRun(msgspec.Struct, frozen=True, kw_only=True):
     spec: WorldSpec
     runbook: RunbookName
     targets: Targets
+    trigger: dict[str, Any]
     line: Timeline
     pace: float | None
     warnings: list[str]
@@ -116,6 +119,7 @@ def resolve(
         warnings = spec.check(force=force)
     except Refused as error:
         raise Refused(f"arm {arm}: {error}") from None
+    line = timeline(spec.renewal, pace)
     return ArmRun(
         experiment=experiment.name,
         arm=arm,
@@ -123,7 +127,8 @@ def resolve(
         spec=spec,
         runbook=chosen.runbook,
         targets=chosen.targets,
-        line=timeline(spec.renewal, pace),
+        trigger=triggers.of_arm(chosen.trigger, chosen.targets, line.cut_s),
+        line=line,
         pace=pace,
         warnings=warnings,
     )

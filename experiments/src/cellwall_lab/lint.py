@@ -19,7 +19,7 @@ from cellwall.errors import Refused
 from cellwall.judge import spec as claim_specs
 from cellwall.spec import ZONES
 
-from . import runbook, verbs
+from . import runbook, triggers, verbs
 from .chaos import actions, probes
 from .experiment import EXTENSION, Arm, Extension, extension_of
 from .fileform import Activity, File, Provider
@@ -28,7 +28,7 @@ from .settings import build
 CONTROL = "cellwall_lab.chaos.control"
 PARAMETERS = ("arm", "backend", "seed", "settings", "out", "force", "context")
 # What the control puts into `configuration` for the activities, beside the file's own.
-GIVEN = {*runbook.Timeline.__struct_fields__, "targets", "renew_every_s", "time_limit_s"}
+GIVEN = {*runbook.Timeline.__struct_fields__, "targets", "trigger", "renew_every_s", "time_limit_s"}
 DOMAINS = 4  # verbs.Targets: a network domain is a quarter of the servers
 _NAME = re.compile(r"\$\{([^}]*)\}")
 _AT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.S)
@@ -57,6 +57,7 @@ def problems(document: Any, name: str | None = None) -> list[str]:
         *_configuration(file),
         *(problem for place, activity in _activities(file) for problem in _activity(place, activity, file)),
         *_extension(document, name),
+        *_struck(document, file),
     ]
 
 
@@ -172,12 +173,26 @@ def _extension(document: Mapping[str, Any], name: str | None) -> Iterator[str]:
         yield f"{error}"
 
 
+def _struck(document: Mapping[str, Any], file: File) -> Iterator[str]:
+    """An arm's trigger that no activity lets strike would be passed over in silence."""
+    arms = (extension_of(document) or {}).get("arms")
+    found = arms if isinstance(arms, dict) else {}
+    having = [name for name, arm in found.items() if isinstance(arm, dict) and arm.get("trigger") is not None]
+    if having and not any("trigger" in _NAME.findall(str(a.provider.arguments)) for a in file.method):
+        yield f"arms.{having[0]}.trigger: no activity uses ${{trigger}}; it must be an argument of the action strike"
+
+
 def _arm(place: str, arm: Arm, extension: Extension) -> Iterator[str]:
     try:
         # Cell size is a warning here: `cellwall run` refuses it, --force runs it.
         build(("base", extension.base), (f"{place}.set", arm.set)).check(force=True)
     except Refused as error:
         yield str(error) if str(error).startswith(("base", place)) else f"{place}: {error}"
+    if arm.trigger is not None:
+        try:
+            triggers.decode(arm.trigger)
+        except Refused as error:
+            yield f"{place}.{error}"
     t = arm.targets
     given = {k: v for k, v in msgspec.structs.asdict(t).items() if v is not None}
     if len(given) != 1:

@@ -20,6 +20,7 @@ import msgspec
 
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
 from cellwall.history import Availability, Renewal, Step
+from cellwall.spec import Mode
 
 from .answers import CellView as CellView
 from .answers import CellWindow as CellWindow
@@ -32,6 +33,7 @@ from .answers import Waited as Waited
 from .answers import WindowStats as WindowStats
 
 Until = Literal["clean", "faults-off", "recovered", "stuck"]
+Victim = Literal["node", "store", "host", "zone"]
 
 
 class _Verb(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,6 +77,43 @@ class Cut(_Verb, frozen=True, kw_only=True):
 
     targets: Targets
     for_s: float
+
+
+class Kill(_Verb, frozen=True, kw_only=True):
+    """End processes with SIGKILL (pods with grace 0): the ``node``s or the ``store`` of a cell (``of``: its name), the
+    storage ``host`` of that name, or all of a ``zone``. They are started again after ``for_s``; on Kubernetes by the
+    workload's controller, as soon as it can. Returns when they are gone; `Wait` (faults-off) sees them back."""
+
+    what: Victim
+    of: str
+    for_s: float = 10.0
+
+
+class NodeLoss(_Verb, frozen=True, kw_only=True):
+    """Stop a machine of a kind cluster, by its name, and start it again after ``for_s``. Only there."""
+
+    node: str
+    for_s: float
+
+
+class Release(_Verb, frozen=True, kw_only=True):
+    """Roll a bad release of the metadata node out to one cell, and back after ``for_s``: each node is replaced by one
+    that serves before it ends. ``slow``: it spends more CPU on each record; ``crash``: it ends on its n-th renewal and
+    is started again, for as long as the release is out; ``epochs``: its memberships' epochs are too low."""
+
+    cell: str
+    mode: Mode
+    for_s: float
+
+
+class Poison(_Verb, frozen=True, kw_only=True):
+    """Grow the largest table of a cell by ``indexes`` secondary indexes, through the customers' door, until its
+    servers' memberships are more than their cell can serve. The fault is the growth: it is off when all indexes are
+    there or ``deadline_s`` is over; what has grown stays."""
+
+    cell: str
+    indexes: int = 10
+    deadline_s: float = 180.0
 
 
 class LimitCpu(_Verb, frozen=True, kw_only=True):
@@ -178,6 +217,10 @@ VERBS: dict[str, tuple[type[_Verb], object]] = {
     "load": (Load, None),
     "wait": (Wait, Waited),
     "cut": (Cut, CutOn),
+    "kill": (Kill, CutOn),
+    "node-loss": (NodeLoss, CutOn),
+    "release": (Release, CutOn),
+    "poison": (Poison, CutOn),
     "limit-cpu": (LimitCpu, StepResult),
     "admin-probe": (AdminProbe, StepResult),
     "add-capacity": (AddCapacity, StepResult),

@@ -13,14 +13,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from cellwall.errors import Refused
-from cellwall.spec import MetadataPolicy, RenewalPolicy
+from cellwall.spec import MetadataPolicy, Release, RenewalPolicy
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One metadata node. ``renewal_fd`` is an inherited listening socket (its owner may close it from
     outside: that is a pause); without one the node binds ``renewal_listen`` itself. Addresses are "host:port".
     ``sample_every_s``: how often it records what it has in hand. ``begins_empty``: the cell was added to a running
-    service, so its store is not filled: its servers come to it, group by group."""
+    service, so its store is not filled: its servers come to it, group by group. ``release``: what this release of the
+    node does wrong."""
 
     node: str
     cell: str
@@ -32,6 +33,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     records: str
     sample_every_s: float = 1.0
     begins_empty: bool = False
+    release: Release = Release()
 
 
 class HostConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

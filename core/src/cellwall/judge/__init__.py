@@ -14,7 +14,7 @@ from ..errors import Refused, Unknown
 from ..history import Record
 from ..moments import Run, read
 from ..verdict import ArmVerdict, ClaimVerdict, arm_outcome, merge
-from . import blast, cure, outage, validity
+from . import blast, cure, failures, outage, validity
 from .case import Case, Finding
 from .spec import KINDS, ClaimSpec, claims, default
 
@@ -51,6 +51,11 @@ ARM_CLAIMS: dict[str, Callable[[Case, ClaimSpec], Finding]] = {
     "healed": cure.healed,
     "no-write-lost": cure.no_write_lost,
     "contained": blast.contained,
+    "contained-throughout": blast.contained_throughout,
+    "uncontained": blast.uncontained,
+    "bit": failures.bit,
+    "unnoticed": failures.unnoticed,
+    "wrong-epochs-refused": failures.wrong_epochs_refused,
     "spread-hits-all": blast.spread_hits_all,
 }
 CROSS_CLAIMS: dict[str, Callable[[Mapping[str, Case], ClaimSpec], Finding]] = {"same-trigger": blast.same_trigger}

@@ -1,7 +1,8 @@
 """How far the outage reached: one cell, or all of them; and whether arms were struck alike.
 
-Decides `contained`, `spread-hits-all` and `same-trigger`. Containment is judged on customers and on
-renewals elsewhere; a trigger that struck every cell leaves no elsewhere, which is unknown, not contained.
+Decides `contained`, `contained-throughout`, `uncontained`, `spread-hits-all` and `same-trigger`. Containment is judged
+on customers and on renewals elsewhere; a trigger that struck every cell leaves no elsewhere, which is unknown, neither
+contained nor uncontained.
 """
 
 from __future__ import annotations
@@ -35,6 +36,25 @@ def _poisson_cdf(count: int, mean: float) -> float:
 
 
 def contained(case: Case, claim: ClaimSpec) -> Finding:
+    """After a trigger that is brief: from its removal on."""
+    ratio, spared, text = _reach(case, claim, *case.stuck())
+    return weigh(ratio <= claim["max"] + 1e-9 and spared, ratio, text)
+
+
+def contained_throughout(case: Case, claim: ClaimSpec) -> Finding:
+    """Of a failure that lasts: from its beginning on."""
+    ratio, spared, text = _reach(case, claim, *case.throughout())
+    return weigh(ratio <= claim["max"] + 1e-9 and spared, ratio, text)
+
+
+def uncontained(case: Case, claim: ClaimSpec) -> Finding:
+    """The contrary: customers or renewals elsewhere suffered, while the failure lasted or after it."""
+    ratio, spared, text = _reach(case, claim, *case.throughout())
+    return weigh(ratio > claim["min"] + 1e-9 or not spared, ratio, text)
+
+
+def _reach(case: Case, claim: ClaimSpec, from_s: float, to_s: float) -> tuple[float, bool, str]:
+    """Customers affected as a multiple of the struck share, whether renewals elsewhere were spared, the evidence."""
     targets = case.targets()
     where = {server: cell for server, (cell, _) in case.servers.items()}
     struck = {where[s] for s in targets if s in where}
@@ -42,15 +62,13 @@ def contained(case: Case, claim: ClaimSpec) -> Finding:
         raise Unknown("the trigger struck every cell: there is no elsewhere to be contained from")
     if not struck:
         raise Unknown("none of the servers cut is in this world")
-    ratio, customers = _customers(case, claim, struck)
-    spared, renewals = _renewals(case, {s for s, cell in where.items() if cell not in struck})
-    text = f"struck {', '.join(sorted(struck))}; {customers}; {renewals}"
-    return weigh(ratio <= claim["max"] + 1e-9 and spared, ratio, text)
+    ratio, customers = _customers(case, claim, struck, from_s, to_s)
+    spared, renewals = _renewals(case, {s for s, cell in where.items() if cell not in struck}, from_s, to_s)
+    return ratio, spared, f"struck {', '.join(sorted(struck))}; {customers}; {renewals}"
 
 
-def _customers(case: Case, claim: ClaimSpec, struck: set[str]) -> tuple[float, str]:
+def _customers(case: Case, claim: ClaimSpec, struck: set[str], from_s: float, to_s: float) -> tuple[float, str]:
     """Share of customers affected, as a multiple of the share that lives in the struck cells."""
-    from_s, to_s = case.stuck()
     homes = case.run.world.customers if case.run.world else {}
     seen = {c: n for c, n in series.customers(case.run, from_s, to_s).items() if c in homes}
     living = {c for c in seen if struck & set(homes[c])}
@@ -68,11 +86,11 @@ def _customers(case: Case, claim: ClaimSpec, struck: set[str]) -> tuple[float, s
     return ratio, text + (f" ({unseen} customers without a request left out)" if unseen else "")
 
 
-def _renewals(case: Case, elsewhere: set[str]) -> tuple[bool, str]:
+def _renewals(case: Case, elsewhere: set[str], window_s: float, until_s: float) -> tuple[bool, str]:
     """Failed renewals of the other cells, against the bound of their own rate while clean."""
     counts: list[int] = []
     spans_s: list[float] = []
-    for from_s, to_s in (case.clean(), case.stuck()):
+    for from_s, to_s in (case.clean(), (window_s, until_s)):
         asked = [r for r in between(case.run.renewals, from_s, to_s) if r.server in elsewhere]
         if not asked:
             raise Unknown(f"no renewal of the other cells is on record in {case.span(from_s, to_s)}")

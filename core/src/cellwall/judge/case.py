@@ -111,6 +111,10 @@ class Case:
             raise Unknown("the stuck window is empty")
         return from_s, to_s
 
+    def throughout(self) -> tuple[float, float]:
+        """From the trigger's beginning to the end of the stuck window."""
+        return self.need("cut_on_s"), self.stuck()[1]
+
     def plateau(self, claim: ClaimSpec) -> tuple[float, float]:
         """The window in which the plateau is judged; never truncated."""
         from_s = self.need("t0_s") + claim["from_periods"] * self.period_s

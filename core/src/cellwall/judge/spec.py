@@ -71,6 +71,22 @@ KINDS: dict[str, Kind] = {
     "contained": Kind(
         "Only the struck cells' customers and servers suffer", "× struck share", {"max": 1.1, "customer_error": 0.01}
     ),
+    "contained-throughout": Kind(
+        "While the failure lasts and after it, only the struck cell's customers and servers suffer",
+        "× struck share",
+        {"max": 1.1, "customer_error": 0.01},
+    ),
+    "uncontained": Kind(
+        "Containment is broken: customers or servers of other cells suffer too",
+        "× struck share",
+        {"min": 1.1, "customer_error": 0.01},
+    ),
+    # 0.10: nobody would call less a failure of a cell (guess).
+    "bit": Kind("The failure bit: struck servers left service", "share of struck servers", {"min": 0.10}),
+    "wrong-epochs-refused": Kind(
+        "Servers refuse memberships whose epoch is wrong, every one", "memberships", {"min": 1}
+    ),
+    "unnoticed": Kind("Customers do not notice", "share of requests", {"max": 0.005}),
     # 0.30: the same mark as "stuck" (guess).
     "spread-hits-all": Kind("Every cell suffers", "share of servers", {"min": 0.30, "from_periods": 2, "for_s": 30}),
     "same-trigger": Kind("The same servers were cut in every arm", "arms", cross=True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import Unknown
-from ..history import Fault, NodeSample
+from ..history import TRIGGERS, Fault, NodeSample
 from ..moments import between, fault_spans
 from ..series import quantile
 from .case import EDGE_S, Case, Finding, percent, weigh
@@ -45,8 +45,9 @@ def _complete(case: Case, claim: ClaimSpec) -> tuple[float, str]:
     case.need("t0_s")
     case.targets()
     case.need("end_s")
-    if not all(f.receipt for f in case.run.faults if f.fault == "cut" and f.state == "off"):
-        raise Unknown("the cut left no receipt, so nothing shows that it bit: run again")
+    for fault in case.run.faults:
+        if fault.fault in TRIGGERS and fault.state == "off" and not fault.receipt:
+            raise Unknown(f"the {fault.fault} left no receipt, so nothing shows that it bit: run again")
     return 0.0, "history complete"
 
 

@@ -23,7 +23,7 @@ from cellwall.placement import cell_id, make_layout
 from ..runfolder import CALIBRATION
 from .calibrate import Calibrator, costs_of, under_load
 from .config import ArmConfig
-from .launch import first_map, start_frontend, start_host, start_load, start_node
+from .launch import first_map, start_frontend, start_host, start_load, start_node, start_stores
 from .live import Live
 from .pacing import ENTRY_CORES, reentry_over_s
 from .processes import free_port, write_json
@@ -58,10 +58,10 @@ async def bring_up(config: ArmConfig, stopped: asyncio.Event) -> Running | None:
 
 async def _build(run: Running) -> None:
     spec, processes = run.layout.spec, run.processes
-    run.stores = [processes.store(cell_id(cell)) for cell in range(spec.cells)]
-    sockets = [Path(url.removeprefix("unix://")) for url in run.stores]
+    run.stores = start_stores(run)
+    sockets = [Path(url.removeprefix("unix://").partition("?")[0]) for url in run.stores]
     await until(run, lambda: all(path.exists() for path in sockets), "the stores to listen")
-    loader = {"spec": spec, "stores": run.stores}
+    loader = {"spec": spec, "stores": run.stores, "durable": True}
     processes.service("loader", "cellwall_services.metadata.loader", loader, may_end=True)
     # Beside the loader, since most of a start is imports: nodes wait for a filled store, hosts for the map, the load
     # for its control. Hosts one after the other: all at once would take most of two cores from the loader, which is

@@ -57,6 +57,7 @@ class Node:
         self._left: dict[int, int] = {}  # request -> records to do
         self._since: dict[int, float] = {}
         self._done: dict[int, Callable[[], None]] = {}
+        self.record_cpu_s = 0.0  # what a bad release spends on each record beside the work
         self._overhead_s = 0.0  # CPU owed for requests accepted since the last page
         self._busy = False
 
@@ -107,7 +108,7 @@ class Node:
             return
         self._busy = True
         page = min(self._policy.page_records, self._left[request])
-        work_s = self._overhead_s + page * self._costs.c_record_s
+        work_s = self._overhead_s + page * (self._costs.c_record_s + self.record_cpu_s)
         self._overhead_s = 0.0
         self.cpu_s += work_s
         self._loop.at(self._loop.now_s + work_s / self.cores, self._page_done, request, page)
@@ -133,10 +134,14 @@ class Node:
 
 
 class Cell:
-    """A cell's nodes, and who owns its metadata partitions. ``paused``: its renewal listener is closed."""
+    """A cell's nodes, and who owns its metadata partitions. ``paused``: its renewal listener is closed; ``down``:
+    nobody is there to answer. ``crash``: what happens on the n-th renewal from now, of a release that crashes."""
 
     def __init__(self, name: str, nodes: list[Node], partitions: int) -> None:
-        self.name, self.nodes, self.paused = name, nodes, False
+        self.name, self.nodes, self.paused, self.down = name, nodes, False, False
+        self.epochs_behind = 0  # of a bad release
+        self.crash: Callable[[], None] | None = None
+        self.crash_in = 0
         self.owners: list[list[Node]] = [list(nodes) for _ in range(partitions)]
         self.outstanding: dict[str, int] = {node.name: 0 for node in nodes}
 
@@ -210,6 +215,19 @@ class Servers:
             self._hang_up(s, "unreachable")
             self.tell(s, renewal.LinkLost())
 
+    def lose(self, cell: Cell) -> None:
+        """Every request that the cell has in hand comes to nothing."""
+        for s in [s for s in self._open if self._place[s][0] is cell]:
+            attempt = self._open[s][0]
+            self._hang_up(s, "unreachable")
+            self.tell(s, renewal.Failed(attempt, "unreachable"))
+
+    def grow(self, server: int, records: int) -> int:
+        """A longer membership from now on; returns how long it is."""
+        cell, partition, before = self._place[server]
+        self._place[server] = (cell, partition, before + records)
+        return before + records
+
     def next_request(self) -> int:
         self._request += 1
         return self._request
@@ -221,7 +239,7 @@ class Servers:
     def _ask(self, server: int, attempt: int, limit_s: float) -> None:
         cell, partition, records = self._place[server]
         now_s = self._loop.now_s
-        if server in self.cut or cell.paused:
+        if server in self.cut or cell.paused or cell.down:
             self.refused += server in self.cut
             self._loop.at(now_s + DELAY_S, self._fail, server, attempt, now_s, "unreachable")
             return
@@ -230,6 +248,10 @@ class Servers:
         self._open[server] = (attempt, now_s, node, request)
         self._loop.at(now_s + DELAY_S, node.arrive, request, partition, records, lambda: self._answer(server, request))
         self._loop.at(now_s + limit_s, self._time_out, server, request)
+        if cell.crash is not None:
+            cell.crash_in -= 1
+            if cell.crash_in == 0:
+                self._loop.at(now_s + DELAY_S, cell.crash)
 
     def _answer(self, server: int, request: int) -> None:
         entry = self._open.get(server)
@@ -238,8 +260,12 @@ class Servers:
         attempt, asked_s, node, _ = self._open.pop(server)
         cell, _, records = self._place[server]
         cell.outstanding[node.name] -= 1
-        self._record(server, asked_s, "done", "", records)
-        self.tell(server, renewal.Retrieved(attempt, 1))
+        epoch = 1 - cell.epochs_behind
+        if epoch < self._agents[server].epoch:  # as the agent will find
+            self._record(server, asked_s, "refused", "stale-epoch", 0)
+        else:
+            self._record(server, asked_s, "done", "", records)
+        self.tell(server, renewal.Retrieved(attempt, epoch))
 
     def _time_out(self, server: int, request: int) -> None:
         entry = self._open.get(server)

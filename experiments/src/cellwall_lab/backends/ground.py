@@ -8,13 +8,16 @@ by itself; a step's outcome and a fault's receipt are written in one place for a
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from cellwall.placement import Layout
+import msgspec
 
-from ..verbs import StepResult
+from cellwall.placement import Layout
+from cellwall.spec import Mode
+
+from ..verbs import Kill, StepResult
 from .config import ArmConfig
 from .live import Live
 from .recorder import Recorder
@@ -33,6 +36,17 @@ class Asks(Protocol):
         decode: bool = True,
         headers: Mapping[str, str] | None = None,
     ) -> Any: ...
+
+
+class Struck(msgspec.Struct, frozen=True):
+    """A failure that is on. ``receipt``: what is gone or replaced; ``back``: undo it, see it undone, and say what is
+    there now; ``by_itself``: what is gone comes back without us, and ``back`` only sees it; ``servers``: those it
+    strikes, where only the ground knows."""
+
+    receipt: dict[str, Any]
+    back: Callable[[], Awaitable[dict[str, Any]]]
+    by_itself: bool = False
+    servers: list[str] = []
 
 
 class Ground(abc.ABC):
@@ -118,6 +132,24 @@ class Ground(abc.ABC):
     @abc.abstractmethod
     async def resume(self, cell: str, over_s: float | None) -> str:
         """Publish the waves, see the hosts follow, open the renewals. Returns what was published, in words."""
+
+    # ------------------------------------------------------------ what can fail
+
+    @abc.abstractmethod
+    def carried_by(self, host: str) -> list[str]:
+        """The servers that a storage host carries. Refused if there is no such host."""
+
+    @abc.abstractmethod
+    async def kill(self, verb: Kill) -> Struck:
+        """End the processes that are meant, and see them gone."""
+
+    @abc.abstractmethod
+    async def lose_node(self, node: str, for_s: float) -> Struck:
+        """Stop a machine, and see it gone. It comes back after ``for_s`` even if nobody is left to ask for it."""
+
+    @abc.abstractmethod
+    async def roll(self, cell: str, mode: Mode) -> Struck:
+        """Replace the cell's nodes by ones of this release. Undone, all are of the good one."""
 
     @abc.abstractmethod
     async def end(self) -> None:

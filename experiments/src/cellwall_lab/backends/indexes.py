@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
-from cellwall.placement import PlacedTable
+from cellwall.placement import Layout, PlacedTable, cell_id
 
 from .. import verbs
 from .ground import Asks
@@ -51,6 +51,15 @@ def chosen(tables: int | list[str], placed: Sequence[PlacedTable]) -> list[Table
     if not found:
         raise Refused("grow-indexes.tables: no name is not allowed; it must be a number or customer/table, …")
     return found
+
+
+def largest_of(cell: str, layout: Layout) -> PlacedTable:
+    """The table with most partitions of those that live in one cell."""
+
+    def lives(table: PlacedTable) -> bool:
+        return any(cell_id(layout.cell[s]) == cell for triple in table.replicas[""][:1] for s in triple)
+
+    return min(filter(lives, layout.tables), key=lambda t: (-_partitions(t), t.info.id))
 
 
 def new_name(taken: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from cellwall.arrivals import LoadConfig
 from cellwall.errors import Refused
 from cellwall.model import CellEntry, CellMap
 from cellwall.placement import cell_id, server_id
+from cellwall.spec import Release
 
 from .catalogue import make_catalogue
 from .processes import free_port, listen, write_json
@@ -31,7 +32,21 @@ class StartedNode(msgspec.Struct, frozen=True):
     admin: str
 
 
-async def start_node(run: Running, cell: str, *, may_end: bool = False) -> StartedNode:
+def start_stores(run: Running) -> list[str]:
+    """Each cell's store, or one for all; returns the URL of each cell's database."""
+    spec = run.layout.spec
+    if not spec.shared_store:
+        return [run.processes.store(cell_id(cell)) for cell in range(spec.cells)]
+    url = run.processes.store("shared")
+    return [f"{url}?db={cell}" for cell in range(spec.cells)]
+
+
+def store_of(run: Running, cell: str) -> str:
+    """The name of the store that holds a cell's data."""
+    return Path(run.stores[int(cell.removeprefix("cell-"))].partition("?")[0]).stem
+
+
+async def start_node(run: Running, cell: str, *, may_end: bool = False, release: Release | None = None) -> StartedNode:
     """Start one more node of a cell, with a listener that this process owns; returns once it answers."""
     number = run.nodes_started.get(cell, 0)
     run.nodes_started[cell] = number + 1
@@ -48,6 +63,7 @@ async def start_node(run: Running, cell: str, *, may_end: bool = False) -> Start
         "renewal_fd": listener.fileno(),
         "policy": run.layout.spec.metadata,
         "records": str(run.processes.records / f"{name}.ndjson"),
+        "release": release or Release(),
     }
     fds = (listener.fileno(),)
     pid = run.processes.service(name, "cellwall_services.metadata", config, fds=fds, may_end=may_end, may_stop=True)

@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from .binaries import store_binary
 
 END_GRACE_S = 5.0
 BACKLOG = 1024
+DATABASES = 64  # of a store, for as many cells that share it (guess: more than anybody plays here)
 LOG_TAIL = 600  # characters of a child's log quoted when it fails
 
 
@@ -63,6 +64,7 @@ class Processes:
         self.records = folder / "records"
         self.map_path = folder / "map.json"
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._again: dict[str, Callable[[], int]] = {}  # how each was started
         self._expected: set[str] = set()  # children that may end, or are being ended
 
     def start(
@@ -77,6 +79,7 @@ class Processes:
     ) -> int:
         """Start a child; its output goes to logs/NAME.log. Returns its pid. ``may_end``: its end is no crash.
         ``may_stop``: somebody may stop it, so that only SIGKILL is sure to end it when this process dies."""
+        self._again[name] = lambda: self.start(name, args, env=env, fds=fds, may_end=may_end, may_stop=may_stop)
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             child = children.start(
                 args,
@@ -106,14 +109,15 @@ class Processes:
         write_json(path, config)
         return self.start(name, [sys.executable, "-m", module, path], fds=fds, may_end=may_end, may_stop=may_stop)
 
-    def store(self, name: str) -> str:
-        """Start a store on a unix socket, in memory only; returns its URL. Its loss is a lost run, not lost data."""
-        # Relative to the arm's folder, where every process of a world works: a socket's path is limited to 107 bytes.
-        path = Path("stores") / f"{name}.sock"
-        memory_only = ["--save", "", "--appendonly", "no", "--daemonize", "no"]
-        args: list[str | Path] = [store_binary(), "--port", "0", "--unixsocket", path, *memory_only]
-        self.start(f"store-{name}", args)
-        return f"unix://{path}"
+    def store(self, name: str, *, filled: bool = False) -> str:
+        """Start a store on a unix socket; returns its URL. ``filled``: with what it has on disk. Until it is filled it
+        keeps nothing there, and then the loader tells it to."""
+        durable = ["--save", "", "--appendonly", "yes" if filled else "no", "--appenddirname", f"{name}.aof"]
+        # Relative to the folder that the store works in, as the URL is to the arm's, where all others do: the path of a
+        # socket is limited to 107 bytes.
+        args: list[str | Path] = [store_binary(), "--dir", "stores", "--port", "0", "--unixsocket", f"{name}.sock"]
+        self.start(f"store-{name}", [*args, *durable, "--databases", str(DATABASES), "--daemonize", "no"])
+        return f"unix://stores/{name}.sock"
 
     def publish(self, cell_map: CellMap) -> None:
         write_json(self.map_path, cell_map)
@@ -125,6 +129,22 @@ class Processes:
             return self._children[name].wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
+
+    def kill(self, name: str) -> int:
+        """End a child with SIGKILL, and see it gone. Returns the pid that it had. Its end is no crash."""
+        self._expected.add(name)
+        child = self._children[name]
+        child.kill()
+        child.wait()
+        return child.pid
+
+    def again(self, name: str) -> int:
+        """Start a child that has ended as it was started before; returns its pid."""
+        return self._again[name]()
+
+    def may_end(self, name: str) -> None:
+        """From now on this child's end is no crash."""
+        self._expected.add(name)
 
     def must_stay(self, name: str) -> None:
         """From now on this child's end is a crash."""

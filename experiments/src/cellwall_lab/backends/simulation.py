@@ -17,8 +17,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgspec
-
 from cellwall import history, renewal
 from cellwall.capacity import TYPICAL, Costs, total_cores
 from cellwall.errors import CellwallError, Refused, Unknown
@@ -34,7 +32,8 @@ from .fleet_view import CellFacts, fleet_state
 from .live import Live
 from .server import OneAtATime, enter, serve
 from .simulated_customers import Customers
-from .targets import named_cells, struck, worst
+from .simulated_failures import SimulatedFailures
+from .targets import named_cells, worst
 from .world_record import world_record
 
 SAMPLE_EVERY_S = 1.0
@@ -64,8 +63,7 @@ class SimulatedWorld:
         rngs = [self._rng(f"agent/{name}") for name in names]
         self._servers = Servers(self._loop, names, place, spec.renewal, rngs, self._emit)
         self._customers = Customers(self._loop, layout, self._servers.available, self._rng, self._emit)
-        self._cuts = 0
-        self._cut_now: dict[str, set[int]] = {}  # fault -> servers; cuts may overlap
+        self._failures = SimulatedFailures(self._loop, layout, self._servers, self._cells, self._emit, self._let_back)
         self._loop.at(SAMPLE_EVERY_S, self._sample)
 
     def start(self) -> None:
@@ -83,8 +81,8 @@ class SimulatedWorld:
                 self._customers.set_rate(verb.rps)
             case verbs.Wait():
                 return self._wait(verb)
-            case verbs.Cut():
-                return self._cut(verb)
+            case verbs.Cut() | verbs.Kill() | verbs.NodeLoss() | verbs.Release() | verbs.Poison():
+                return self._failures.strike(verb)
             case verbs.LimitCpu():
                 if verb.for_s is not None or verb.factor <= 0:
                     raise Refused("limit-cpu: factor must be > 0, and a limit that expires is not offered")
@@ -138,26 +136,6 @@ class SimulatedWorld:
             self._loop.run_until(self._loop.now_s + STEP_S)
         return verbs.Waited(met, self._loop.now_s - start_s)
 
-    def _cut(self, verb: verbs.Cut) -> verbs.CutOn:
-        servers = struck(verb.targets, self._layout)
-        self._cuts += 1
-        now_s, off_s = self._loop.now_s, self._loop.now_s + verb.for_s
-        receipt = {"expires_s": off_s, "servers": len(servers)}
-        names = [server_id(s) for s in servers]
-        fault = history.Fault(t=now_s, id=f"cut-{self._cuts}", fault="cut", state="on", targets=names, receipt=receipt)
-        self._emit(fault)
-        refused_before = self._servers.refused
-        self._cut_now[fault.id] = set(servers)
-        self._servers.cut_off(servers)
-        self._loop.at(off_s, self._heal, fault, servers, refused_before)
-        return verbs.CutOn(fault.id, len(servers))
-
-    def _heal(self, fault: history.Fault, servers: list[int], refused_before: int) -> None:
-        del self._cut_now[fault.id]
-        self._servers.cut = set().union(*self._cut_now.values())
-        receipt = {"servers": len(servers), "refused": self._servers.refused - refused_before}
-        self._emit(msgspec.structs.replace(fault, t=self._loop.now_s, state="off", receipt=receipt))
-
     def _limit(self, cell: Cell, factor: float) -> verbs.StepResult:
         for node in cell.nodes:
             node.cores *= factor
@@ -197,6 +175,11 @@ class SimulatedWorld:
         self._servers.pace(self._servers_of(cell), self._loop.now_s, over_s, self._spec.metadata.partitions)
         cell.paused = False
         return verbs.StepResult("done", 0.0, f"waves over {over_s:.1f} s")
+
+    def _let_back(self, cell: Cell) -> None:
+        """By waves, unless nobody is let in."""
+        if not cell.paused:
+            self._let_in(cell, None)
 
     def _reentry_over_s(self, cell: Cell) -> float:
         mine = self._servers_of(cell)

@@ -25,6 +25,7 @@ from ..living import page
 from . import metrics, tail
 from .config import REFUSED_STATUS, ArmConfig
 from .cuts import Cuts
+from .failures import Failures
 from .fleet_view import fleet_state
 from .fleet_watch import FleetWatch
 from .ground import Ground
@@ -51,6 +52,7 @@ class RunningWorld:
         self.metrics = metrics.Metrics(live)
         self._tail = tail.Tail(ground.records, skip=WORLD_FILE)
         self._cuts = Cuts(ground, self._record)
+        self._failures = Failures(ground, self._record)
         self._steps = Steps(ground, live, self._record)
         self._watch = FleetWatch(ground)
         self._rows = ground.layout.rows()
@@ -78,6 +80,8 @@ class RunningWorld:
                 return await self._wait(verb)
             case verbs.Cut():
                 return await self._cuts.cut(verb)
+            case verbs.Kill() | verbs.NodeLoss() | verbs.Release() | verbs.Poison():
+                return await self._failures.strike(verb)
             case verbs.Window():
                 return self.live.window(time.time(), verb.last_s)
             case verbs.Faults():
@@ -104,6 +108,7 @@ class RunningWorld:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cuts.close()
+        await self._failures.close()
         await self._ground.end()
         self._ground.recorder.close()
         tail.merge(self._ground.records, self._ground.folder / "history.ndjson")

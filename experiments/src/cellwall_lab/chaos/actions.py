@@ -14,7 +14,7 @@ import msgspec
 from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
 from cellwall.spec import RenewalPolicy
 
-from .. import runbook, verbs
+from .. import runbook, triggers, verbs
 from ..verbs import CutOn, StepResult, Waited, WorldClient
 
 __all__ = [
@@ -23,12 +23,17 @@ __all__ = [
     "cut",
     "follow_runbook",
     "grow_indexes",
+    "kill",
     "limit_cpu",
     "load",
+    "lose_node",
     "make_safe",
     "pause",
     "phase",
+    "poison",
+    "release",
     "resume",
+    "strike",
     "wait",
     "weight",
 ]
@@ -73,10 +78,36 @@ def load(rps: float, configuration: Configuration) -> None:
 
 def cut(targets: dict[str, Any], for_s: float, configuration: Configuration) -> Output:
     """Make the targets unreachable for ``for_s`` seconds; returns at once."""
-    on: CutOn = client(configuration).call(_verb(verbs.Cut, targets=targets, for_s=for_s))
-    if on.servers == 0:
+    on = _on(configuration, _verb(verbs.Cut, targets=targets, for_s=for_s))
+    if on["servers"] == 0:
         raise Refused(f"cut: targets: {targets!r} is not allowed; it must strike at least one server")
-    return _plain(on)
+    return on
+
+
+def strike(trigger: dict[str, Any], configuration: Configuration) -> Output:
+    """Let the arm's trigger strike: {cut | kill | node-loss | release | poison: its arguments}. It ends by itself."""
+    return _on(configuration, triggers.decode(trigger))
+
+
+def kill(what: str, of: str, configuration: Configuration, for_s: float = 10.0) -> Output:
+    """End the node or the store of a cell, a storage host or all of a zone; they are started again after ``for_s``, on
+    Kubernetes by their controller."""
+    return _on(configuration, _verb(verbs.Kill, what=what, of=of, for_s=for_s))
+
+
+def lose_node(node: str, for_s: float, configuration: Configuration) -> Output:
+    """Stop a worker of a kind cluster and start it again after ``for_s``."""
+    return _on(configuration, _verb(verbs.NodeLoss, node=node, for_s=for_s))
+
+
+def release(cell: str, mode: str, for_s: float, configuration: Configuration) -> Output:
+    """Roll a bad release (slow, crash, epochs) of the metadata node out to one cell, and back after ``for_s``."""
+    return _on(configuration, _verb(verbs.Release, cell=cell, mode=mode, for_s=for_s))
+
+
+def poison(cell: str, configuration: Configuration, indexes: int = 10, deadline_s: float = 180.0) -> Output:
+    """Grow the largest table of a cell until its memberships are more than the cell can serve."""
+    return _on(configuration, _verb(verbs.Poison, cell=cell, indexes=indexes, deadline_s=deadline_s))
 
 
 def limit_cpu(factor: float, configuration: Configuration, cell: str = "*", for_s: float | None = None) -> Output:
@@ -164,6 +195,12 @@ def attempt(configuration: Configuration, verb: Any) -> Any:
         return world.call(verb)
     except Unavailable as error:
         return StepResult("refused", 0.0, str(error))
+
+
+def _on(configuration: Configuration, verb: Any) -> Output:
+    """A fault is on when its verb returns: for a machine that may take as long as Kubernetes does to see it."""
+    on: CutOn = client(configuration, triggers.lasting_s(verb)).call(verb)
+    return _plain(on)
 
 
 def _done(configuration: Configuration, verb: Any, passes_s: float = 0.0) -> Output:

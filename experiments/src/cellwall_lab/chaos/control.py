@@ -165,6 +165,7 @@ def _hand_on(session: _Session, configuration: dict[str, Any]) -> None:
     line = msgspec.to_builtins(run.line)
     configuration.update(line)
     configuration["targets"] = {k: v for k, v in msgspec.to_builtins(run.targets).items() if v is not None}
+    configuration["trigger"] = run.trigger
     configuration["renew_every_s"] = run.spec.renewal.renew_every_s
     configuration["time_limit_s"] = run.spec.renewal.time_limit_s
     configuration[actions.WORLD] = str(session.world.socket)

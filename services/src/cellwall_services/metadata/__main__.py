@@ -49,7 +49,7 @@ async def accept(listener: socket.socket, runner: web.AppRunner) -> None:
 
 async def run(settings: config.NodeConfig) -> None:
     stores = [Store(settings.store_url) for _ in range(ROUND_TRIPS + 1)]
-    engine = Engine(stores[:-1], settings.policy)
+    engine = Engine(stores[:-1], settings.policy, settings.release.record_cpu_s)
     node = Node(settings, engine, stores[-1])
     await node.load_slices()
     if settings.renewal_fd >= 0:

@@ -29,6 +29,7 @@ from .handover import Handover
 from .jobs import Conflict, MapJob, MembershipJob, NotFound
 from .joining import take_over
 from .metrics import Metrics
+from .release import Crash
 from .store import Store
 
 UNFILLED_POLL_S = 0.1
@@ -53,6 +54,7 @@ class Node:
         self._statistics: dict[str, MembershipStatistics] = {}
         self._metrics = Metrics(engine, config.policy.partitions)
         self._slices_version: bytes | None = None
+        self._crash = Crash(config.release.crash_on)
         policy = config.policy
         self._handover = Handover(
             config.cell, engine, policy.page_records, policy.partitions, self._partition_of, self._answer
@@ -129,8 +131,10 @@ class Node:
 
     async def _membership(self, request: web.Request) -> web.Response:
         server = request.match_info["server"]
+        self._crash.renewal(server)
         started_s = time.monotonic()
-        job = MembershipJob(self._config.cell, server, self._policy.page_records)
+        behind = self._config.release.epochs_behind
+        job = MembershipJob(self._config.cell, server, self._policy.page_records, behind)
         response = await self._answer("membership", self._engine.do(job, self._slice.get(server, 0)))
         if response.status == 200:
             took_s = time.monotonic() - started_s

@@ -18,6 +18,7 @@ from cellwall.errors import CellwallError, Refused
 from cellwall.spec import MetadataPolicy
 
 from .jobs import Job
+from .release import burn
 from .store import Command, Store
 
 TURNS_PER_TRIP = 8  # pages read in one round trip to the store; bounds how long the loop is held (about 2 ms)
@@ -27,12 +28,14 @@ class Engine:
     """Runs jobs. ``stores``: one connection each for as many round trips in flight, so that the CPU limit and
     not the store's latency bounds the rate."""
 
-    def __init__(self, stores: list[Store], policy: MetadataPolicy) -> None:
+    def __init__(self, stores: list[Store], policy: MetadataPolicy, record_cpu_s: float = 0.0) -> None:
+        """``record_cpu_s``: what a bad release spends on each record beside the work."""
         self.admission = Admission(policy)
         self.answered = 0
         self.abandoned = 0
         self.records = 0  # bundled so far, for whomever
         self._stores = stores
+        self._record_cpu_s = record_cpu_s
         self._ids = itertools.count(1)
         self._jobs: dict[int, tuple[Job, asyncio.Future[None]]] = {}
         self._since: dict[int, float] = {}
@@ -104,6 +107,7 @@ class Engine:
             self._end(request, Refused(f"the store's content cannot be read: {error}"))
             return
         self.records += job.records - before
+        burn(self._record_cpu_s * (job.records - before))
         if complete:
             self.answered += 1
             self._end(request, None)

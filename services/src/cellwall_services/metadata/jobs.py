@@ -85,13 +85,14 @@ class MembershipJob:
     anything is called wrong: then all is read anew. So a list that goes out is that of its epoch, and a table that is
     being removed costs nobody a renewal. ``records`` counts the work, ``count`` the list that goes out."""
 
-    def __init__(self, cell: CellId, server: str, page_records: int) -> None:
+    def __init__(self, cell: CellId, server: str, page_records: int, epochs_behind: int = 0) -> None:
         self.server = server
         self.records = 0
         self.count = 0
         self.body = b""
         self._cell = cell
         self._page = page_records
+        self._behind_by = epochs_behind  # of a bad release
         self._begin(None)
 
     def _begin(self, head: Head | None) -> None:
@@ -160,7 +161,7 @@ class MembershipJob:
         self.body = b'{"server":%b,"cell":%b,"epoch":%d,"confirmed":%d,"count":%d,"tables":%b,"assignments":[%b]}' % (
             _encode(self.server),
             _encode(self._cell),
-            head.epoch,
+            head.epoch - self._behind_by,
             head.confirmed,
             head.count,
             _encode(self._tables or {}),

@@ -29,11 +29,13 @@ ASK_EVERY_S = 0.5  # a store that does not answer yet (guess)
 
 class LoaderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``stores``: the store's URL of each cell, by cell number. ``wait_s``: how long a store may take to answer for
-    the first time; a volume and an image may have to come first (guess)."""
+    the first time; a volume and an image may have to come first (guess). ``durable``: a store that keeps nothing on
+    disk is told to, once it is filled; filling it as an append-only file would cost twice as much."""
 
     spec: WorldSpec
     stores: list[str]
     wait_s: float = 300.0
+    durable: bool = False
 
 
 def cell_commands(layout: Layout) -> list[list[Command]]:
@@ -90,6 +92,8 @@ async def main(config: LoaderConfig) -> None:
         for cell, done, commands in zip(cells, filled, cell_commands(layout), strict=True):
             if not done:
                 await fill(cell, commands)
+        if config.durable:
+            await asyncio.gather(*(cell.execute([store.KEEP_ON_DISK]) for cell in cells))
     finally:
         for cell in cells:
             await cell.close()

@@ -92,6 +92,7 @@ READ_SLICES: Command = ("GET", "slices")
 READ_VERSION: Command = ("GET", "version")
 FIRST_VERSION: Command = ("SET", "version", 1, "NX")
 NEXT_VERSION: Command = ("INCR", "version")
+KEEP_ON_DISK: Command = ("CONFIG", "SET", "appendonly", "yes")  # from what it holds now on
 
 
 def write_table(info: TableInfo) -> Command:
@@ -178,8 +179,10 @@ class Store:
 
 
 def _pool(url: str) -> redis.asyncio.ConnectionPool:
-    """Like from_url, but "unix://" may be followed by a relative path: a socket's path is limited to 107 bytes."""
+    """Like from_url, but "unix://" may be followed by a relative path: a socket's path is limited to 107 bytes.
+    "?db=1" is a database of a store that several cells share."""
     if url.startswith("unix://"):
         kind = redis.asyncio.UnixDomainSocketConnection
-        return redis.asyncio.ConnectionPool(connection_class=kind, path=url.removeprefix("unix://"), protocol=2)
+        path, _, database = url.removeprefix("unix://").partition("?db=")
+        return redis.asyncio.ConnectionPool(connection_class=kind, path=path, db=int(database or 0), protocol=2)
     return redis.asyncio.ConnectionPool.from_url(url, protocol=2)

@@ -115,9 +115,9 @@ class Api:
         """A merge patch: null removes."""
         return await self._object("PATCH", path, body=body, kind=MERGE)
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str, **query: str) -> None:
         """Gone already is as good."""
-        answer = await self.request("DELETE", path)
+        answer = await self.request("DELETE", path, query=query or None)
         if answer.status != 404:
             _decoded("DELETE", path, answer)
 

@@ -20,7 +20,7 @@ from cellwall.resources import VERSION
 from cellwall.spec import ZONES
 
 from ...doctor import Check, Grade
-from . import helm, names
+from . import failures, helm, names
 from .api import Api, Object
 from .pods import quantity_cores
 
@@ -28,6 +28,7 @@ PLURALS = ("metadataservices", "metadatacells", "storagefleets")
 SCHEMA = "cellwall.dev/schema"  # annotation of a CRD: the fingerprint of its generation
 ZONE = "topology.kubernetes.io/zone"
 CORES_MIN = 2.0  # design §2: CPU budget of the stuck phase, and the cluster itself
+MACHINES = "machines"
 RESIZE_MINOR = 33  # the server's minor version from which on pods are resized in place by default
 OPERATORS = "/apis/apps/v1/deployments"
 OPERATOR_LABELS = "app.kubernetes.io/name=cellwall,app.kubernetes.io/component=operator"
@@ -40,6 +41,7 @@ RIGHTS = (
     ("", "namespaces", "", "delete"),
     ("", "pods", "", "watch"),
     ("", "pods", "", "patch"),
+    ("", "pods", "", "delete"),
     ("", "pods", "log", "get"),
     ("", "pods", "proxy", "get"),
     ("", "pods", "proxy", "create"),
@@ -81,6 +83,7 @@ async def checks(api: Api) -> AsyncIterator[Check]:
         ("rights", _rights),
         ("zones", _zones),
         ("cpu", _cpu),
+        (MACHINES, _machines),
     ):
         try:
             yield await check(api)
@@ -93,6 +96,8 @@ def faults(found: Sequence[Check]) -> dict[str, str]:
     """Which faults this cluster can do, and how."""
     grades = {check.name: check.grade for check in found}
 
+    machines = next((check for check in found if check.name == MACHINES), None)
+
     def can(needs: Sequence[str], how: str) -> str:
         bad = [name for name in needs if grades.get(name, "bad") == "bad"]
         return f"no: see {', '.join(bad)}" if bad else f"yes ({how})"
@@ -102,6 +107,12 @@ def faults(found: Sequence[Check]) -> dict[str, str]:
         "pause": can(["cluster", "crds", "operator", "rights"], "the renewal Service loses its endpoints"),
         "limit-cpu": can(["cluster", "crds", "operator", "rights", "resize"], "pods are resized in place"),
         "weight": can(["cluster", "crds", "operator", "rights"], "a metadata partition's slots"),
+        "kill": can(["cluster", "crds", "operator", "rights"], "pods are deleted with grace 0, and replaced"),
+        "node-loss": f"yes ({machines.text})"
+        if machines is not None and machines.grade == "ok"
+        else f"no: {machines.text if machines is not None else 'see cluster'}",
+        "release": "no: a MetadataCell has no release of its own; --backend local",
+        "poison": can(["cluster", "crds", "operator", "rights"], "indexes, through the customers' door"),
     }
 
 
@@ -217,6 +228,20 @@ async def _zones(api: Api) -> Check:
 
 def _zone(node: Object) -> str:
     return str(node["metadata"].get("labels", {}).get(ZONE, ""))
+
+
+async def _machines(api: Api) -> Check:
+    """Whether a machine can be lost: a worker of a kind cluster whose Docker is here."""
+    nodes = [str(node["metadata"]["name"]) for node in (await api.get(names.NODES))["items"]]
+    said = "it has no node"
+    for node in nodes:
+        try:
+            machine = await failures.machine_of(api, node)
+        except CellwallError as error:
+            said = str(error).removeprefix("node-loss: ")
+        else:
+            return Check(MACHINES, "ok", f"docker stops and starts a worker, such as {machine}")
+    return Check(MACHINES, "doubtful", said)
 
 
 async def _cpu(api: Api) -> Check:

@@ -19,19 +19,20 @@ import msgspec
 from cellwall import history
 from cellwall.arrivals import Control
 from cellwall.capacity import Costs
-from cellwall.errors import CellwallError, Unavailable, Unknown
+from cellwall.errors import CellwallError, Refused, Unavailable, Unknown
 from cellwall.model import CellMap
 from cellwall.placement import Layout, cell_id
 from cellwall.resources import cores, millicores
+from cellwall.spec import Mode
 
-from ...verbs import StepResult
+from ...verbs import Kill, StepResult
 from ..config import ArmConfig
-from ..ground import Asks, Ground
+from ..ground import Asks, Ground, Struck
 from ..live import Live
 from ..machine import sample_host
 from ..pacing import reentry_over_s
 from ..recorder import Recorder
-from . import names
+from . import failures, names
 from .api import Api, Object
 from .attempts import attempt
 from .door import Door
@@ -229,6 +230,20 @@ class ClusterGround(Ground):
             for endpoint in one.get("endpoints") or ()
             if endpoint.get("conditions", {}).get("ready", True)
         )
+
+    # ------------------------------------------------------------ what can fail
+
+    def carried_by(self, host: str) -> list[str]:
+        return failures.carried_by(self, host)
+
+    async def kill(self, verb: Kill) -> Struck:
+        return await failures.kill(self, verb)
+
+    async def lose_node(self, node: str, for_s: float) -> Struck:
+        return await failures.lose_node(self, node, for_s)
+
+    async def roll(self, cell: str, mode: Mode) -> Struck:
+        raise Refused("release: a MetadataCell has no release of its own; it must be --backend local")
 
     # ------------------------------------------------------------ inside
 

@@ -7,7 +7,7 @@ last complete one, and a watch that ends is begun again from a list, so nothing 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -100,6 +100,7 @@ class Pods:
         self._baseline: dict[str, Pod] | None = None
         self._gone: dict[str, str] = {}  # pods that were to stay, and why they did not
         self._spared: set[str] = set()
+        self._struck: set[str] = set()  # whose end a failure of ours has on it, for now
         self._heard: Callable[[Mapping[str, Pod]], None] = lambda _: None
         self.now: dict[str, Pod] = {}
         self.lost = ""  # why the view may be old
@@ -139,7 +140,8 @@ class Pods:
     def _show(self, view: dict[str, Pod]) -> None:
         if self._baseline is not None:
             for name, was in self._baseline.items():
-                if name not in self._gone and name not in self._spared and (why := _crash(was, view.get(name))):
+                excused = name in self._gone or name in self._spared or name in self._struck
+                if not excused and (why := _crash(was, view.get(name))):
                     self._gone[name] = why
             self._baseline |= {n: p for n, p in view.items() if n not in self._baseline and p.stays}
         self.now = view
@@ -154,6 +156,17 @@ class Pods:
     def spare(self, *components: str) -> None:
         """The pods of these components may end from now on."""
         self._spared |= {name for name, pod in self.now.items() if pod.component in components}
+
+    def strike(self, names: Collection[str]) -> None:
+        """These pods may end, until they are `mended`."""
+        self._struck |= set(names)
+
+    def mended(self, names: Collection[str]) -> None:
+        """From now on these, as they are now, are to stay again; those that are gone were replaced by others."""
+        self._struck -= set(names)
+        if self._baseline is not None:
+            self._baseline = {name: pod for name, pod in self._baseline.items() if name not in names}
+            self._show(self.now)
 
     def check(self) -> None:
         for name, why in self._gone.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from cellwall.errors import Refused
 from cellwall.resources import Reentry, millicores, resources
 from cellwall.spec import WorldSpec
 
@@ -26,6 +27,8 @@ LOAD_CPU = "500m"
 
 def values(spec: WorldSpec, entry_over_s: float) -> dict[str, Any]:
     """The world as it starts: nodes without a limit that binds, waves over ``entry_over_s``, customers waiting."""
+    if spec.shared_store:
+        raise Refused("shared_store: the operator gives each cell a store of its own; it must be --backend local")
     nodes = spec.cells * spec.nodes_per_cell
     service, fleet = resources(spec, names.WORLD, ENTRY_NODE_CORES * nodes)
     service = msgspec.structs.replace(service, reentry=Reentry(over_seconds=round(entry_over_s, 1)))
