@@ -117,7 +117,8 @@ class KernelInput(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         _need(_within(self.partition, self.metadata.partitions), "partition", f"in 0..{self.metadata.partitions - 1}")
         _need(bool((self.records >= 0).all()), "records", ">= 0")
         _need(bool((self.cores > 0).all()), "cores", "> 0")
-        _need(self.window_ns > 0 and self.until_ns >= 0, "window_ns, until_ns", "> 0 and >= 0")
+        _need(self.until_ns >= 0, "until_ns", ">= 0")
+        _need(0 < self.window_ns <= WINDOW_MOST_NS, "window_ns", f"in 1..{WINDOW_MOST_NS}: two hours and a half")
         _need(self.delay_ns > 0, "delay_ns", "> 0")
         _need(self.delay_ns < MOST_NS and self.until_ns < MOST_NS, "until_ns", "below 2^53: 104 days")
         if self.accounts is not None:
@@ -132,6 +133,7 @@ class KernelInput(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
 # Instants pass through floats where the core computes them (its waits are ratios): up to here those are exact.
 MOST_NS = 2**53
+WINDOW_MOST_NS = 9_000 * 10**9  # times PARTS it is still a 64-bit number
 
 
 def _within(values: Ints, count: int) -> bool:
@@ -156,7 +158,7 @@ def _check_action(action: Action, servers: int, cells: int, partitions: int) -> 
     _need(action.at_ns >= 0, f"{name}.at_ns", ">= 0")
     if isinstance(action, Cut):
         named = set(action.servers)
-        _need(action.for_ns >= 0, "cut.for_ns", ">= 0")
+        _need(action.for_ns > 0, "cut.for_ns", "> 0")
         _need(len(named) == len(action.servers), "cut.servers", "named once each")
         _need(all(0 <= s < servers for s in named), "cut.servers", f"in 0..{servers - 1}")
         return
