@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,12 +16,15 @@ from cellwall import quorum
 from cellwall.errors import Refused
 from cellwall_lab import verbs
 from cellwall_lab.backends.timeline import NS
+from cellwall_lab.kernel import compiled
 from cellwall_lab.kernel.build import accounts_of, kernel_input, whole_parts
 from cellwall_lab.kernel.model import PARTS, Cut, KernelInput, KernelResult, Limit, Outcome, Pause, Resume, Weight
 from cellwall_lab.kernel.run import run
 
 from .kernel_worlds import random_world
 from .simulated_arms import DEAR, SCALED, Arm, R, layout_of, make_spec
+
+pytestmark = pytest.mark.timeout(600)  # the first one compiles: 15 s of CPU, on a busy machine minutes
 
 # ---------------------------------------------------------------- the dumb twin
 
@@ -171,3 +176,20 @@ def test_an_account_is_a_customer_and_its_targets_are_where_its_keys_lie() -> No
     held = {triple for table in layout.tables for triple in table.replicas[""]}
     assert {tuple(triple) for triple in accounts.servers.tolist()} <= held
     assert np.bincount(accounts.account, weights=accounts.parts).tolist() == [PARTS] * len(customers)
+
+
+# ---------------------------------------------------------------- compiled code
+
+
+def test_all_that_is_compiled_is_in_the_key_of_the_compiled_code() -> None:
+    """numba itself would go on using code compiled from an older copy of any file but one."""
+    folder = Path(compiled.__file__).parent
+    outside = set()
+    for module in folder.glob("*.py"):
+        text = module.read_text()
+        if "@part" in text or "@seldom" in text:
+            imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+            names = {f"{n.module}.{alias.name}" for n in imports if n.level == 2 for alias in n.names}
+            outside |= names | {str(n.module) for n in imports if not n.level and str(n.module).startswith("cellwall")}
+    assert outside == {"backends.chance"}
+    assert "chance.py" in Path(compiled.__file__).read_text()

@@ -22,6 +22,7 @@ from cellwall_lab.kernel.run import run
 from .kernel_worlds import random_world
 from .simulated_arms import DEAR, SCALED, Arm, R, layout_of, make_spec
 
+pytestmark = pytest.mark.timeout(600)  # the first one compiles: 15 s of CPU, on a busy machine minutes
 WORLDS = int(os.environ.get("CELLWALL_KERNEL_WORLDS", "60"))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .compiled import part, whole
+from .compiled import part, seldom, whole
 from .control import CUT_OFF, CUT_ON, LIMIT, PAUSE, RESUME
 from .measure import settle_account, settle_cell
 from .node import ANSWER, ARRIVE, GONE, arrive, fill, gone, page_done, serve
@@ -64,7 +64,7 @@ def earliest(world: World, until_ns: int) -> int:
     return found
 
 
-@part
+@seldom
 def act(world: World, rules: Rules, number: int) -> None:
     """One step of the control: what `simulation` does for the verb of that name."""
     step, fleet, clock = world.steps[number], world.fleet, world.clock[0]

@@ -27,6 +27,11 @@ def part(function: _F) -> _F:
     return cast(_F, numba.njit(forceinline=True, **_OPTIONS)(function))
 
 
+def seldom(function: _F) -> _F:
+    """The same for what happens seldom: kept as a call, because the compiler's work grows with the whole function."""
+    return cast(_F, numba.njit(**_OPTIONS)(function))
+
+
 def whole(make: Callable[[str], _F]) -> _F:
     """The outermost function, made by ``make``; what it encloses is part of the key of its compiled code."""
     return cast(_F, numba.njit(cache=True, **_OPTIONS)(make(fingerprint())))

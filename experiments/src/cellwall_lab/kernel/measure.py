@@ -6,7 +6,7 @@ account is a partition with three replicas: with fewer than two in service it ha
 
 from __future__ import annotations
 
-from .compiled import part
+from .compiled import part, seldom
 from .model import Ints
 from .state import Rules
 from .world import World
@@ -56,7 +56,7 @@ def renewal_ended(world: World, rules: Rules, server: int, asked_ns: int, outcom
     write(world, rules, server, outcome)
 
 
-@part
+@seldom
 def available_changed(world: World, rules: Rules, server: int, change: int) -> None:
     """One server more (1), or one less (-1), in service."""
     number, now_ns = world.fleet[server].cell, world.clock[0].now_ns
