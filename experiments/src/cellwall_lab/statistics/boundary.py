@@ -7,6 +7,7 @@ in less; where the ends that were asked for do not differ, there is no bracket a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -71,7 +72,7 @@ class Search(msgspec.Struct, frozen=True):
 
     @property
     def where(self) -> Where:
-        """"below": it tips even at ``low`` and at ``high``; "above": at neither. Found once the bracket is narrow."""
+        """Found once the bracket is narrow. Below: it tips at both ends; above: at neither."""
         if self.next_level() is not None:
             return "searching"
         if self.bracket() is not None:
@@ -88,4 +89,4 @@ class Search(msgspec.Struct, frozen=True):
     def monotone(self) -> bool:
         """Whether no level on the healthy side tips, and none on the other heals."""
         tips = [level.tips for level in sorted(self.seen, key=lambda level: level.at)]
-        return sum(a != b for a, b in zip(tips, tips[1:], strict=False)) <= 1
+        return sum(a != b for a, b in pairwise(tips)) <= 1

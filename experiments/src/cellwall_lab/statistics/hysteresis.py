@@ -7,6 +7,7 @@ levels of the way up, so that both have a value at each, and the loop's area is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -20,8 +21,8 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Loop(msgspec.Struct, frozen=True):
-    """``tips_at``: the first level on the way up with more than half of the worst share; ``recovers_at``: the last such
-    level on the way down is above it. None: it never did. ``width_ratio``: their distance, as a share of ``tips_at``."""
+    """``tips_at``: the first level on the way up that is above the mark; ``recovers_at``: the highest on the way down
+    that is not. None: there was none. ``width_ratio``: their distance, as a share of ``tips_at``."""
 
     tips_at: float | None
     recovers_at: float | None
@@ -47,5 +48,5 @@ def loop(readings: Sequence[Reading], mark: float) -> Loop:
     recovers_at = next((level for level, share in reversed(down) if share <= mark), None)
     width = None if tips_at is None or recovers_at is None else max(0.0, tips_at - recovers_at) / tips_at
     gaps = [(level, d - u) for (level, u), (_, d) in zip(up, down, strict=True)]
-    area = sum((b - a) * (ga + gb) / 2 for (a, ga), (b, gb) in zip(gaps, gaps[1:], strict=False))
+    area = sum((b - a) * (ga + gb) / 2 for (a, ga), (b, gb) in pairwise(gaps))
     return Loop(tips_at, recovers_at, width, area)

@@ -6,6 +6,7 @@ it was watched to: never averaged, never left out. A median that was not reached
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import msgspec
@@ -36,7 +37,11 @@ def curve(lives: Sequence[Life], confidence: float = 0.95) -> list[Step]:
         return []
     data = stats.CensoredData(events, right=[life.time_s for life in lives if not life.recovered])
     survival = stats.ecdf(data).sf
-    with np.errstate(all="ignore"):  # at 0 and 1 the formula has no width, and says so by NaN
+    with (
+        np.errstate(all="ignore"),
+        warnings.catch_warnings(),
+    ):  # at 0 and 1 the formula has no width: NaN, with a warning
+        warnings.simplefilter("ignore", RuntimeWarning)
         around = survival.confidence_interval(confidence, method="log-log")
     steps = zip(
         survival.quantiles, survival.probabilities, around.low.probabilities, around.high.probabilities, strict=True

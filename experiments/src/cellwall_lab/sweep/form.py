@@ -51,7 +51,9 @@ class Asked(msgspec.Struct, frozen=True):
     grids: list[Grid]
 
 
-def asked(file: str, grid: Sequence[str], only: Sequence[str], overrides: Sequence[str], watch_s: float | None) -> Asked:
+def asked(
+    file: str, grid: Sequence[str], only: Sequence[str], overrides: Sequence[str], watch_s: float | None
+) -> Asked:
     """The file's grids (those named by ``only``), or the one that the command line makes over the file's base."""
     found = experiments.load(file)
     part = part_of(found.document)
@@ -76,9 +78,7 @@ def asked(file: str, grid: Sequence[str], only: Sequence[str], overrides: Sequen
         if not only or name in only:
             default_s = part.watch_s if one.watch_s is None else one.watch_s
             layered = base | settings.flatten(one.base) | over
-            grids.append(
-                expand(name, one.question, one.axes, layered, default_s if watch_s is None else watch_s)
-            )
+            grids.append(expand(name, one.question, one.axes, layered, default_s if watch_s is None else watch_s))
     return Asked(found.name, grids)
 
 

@@ -17,7 +17,7 @@ import msgspec
 from cellwall.errors import Refused
 from cellwall.spec import WorldSpec
 
-from ..settings import build, check_path
+from ..settings import build, check_path, flatten
 
 Trigger = Literal["cell", "packed", "spread", "zone"]
 STRIKE = ("trigger", "share", "cut_s")  # an axis's names beside the world's settings
@@ -64,7 +64,7 @@ class Point(msgspec.Struct, frozen=True, dict=True):
 
     def having(self, path: str, value: Any) -> Point:
         """The same point with one numeric setting changed."""
-        return point({**_flat(self), path: value}, self.watch_s)
+        return point({**settings_of(self), path: value}, self.watch_s)
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -104,7 +104,9 @@ def point(settings: Mapping[str, Any], watch_s: float) -> Point:
     return Point(spec, strike, watch_s)
 
 
-def expand(name: str, question: str, axes: Mapping[str, Sequence[Any]], base: Mapping[str, Any], watch_s: float) -> Grid:
+def expand(
+    name: str, question: str, axes: Mapping[str, Sequence[Any]], base: Mapping[str, Any], watch_s: float
+) -> Grid:
     """The product of the axes over the base. An axis's value may be a mapping that sets several things at once."""
     if not axes:
         raise Refused(f"grid {name}: it has no axis; it must name at least one, as in --grid cells=1,2,4")
@@ -136,7 +138,6 @@ def distinct(grids: Sequence[Grid]) -> list[Point]:
     return list({place.point.id: place.point for grid in grids for place in grid.places}.values())
 
 
-def _flat(point: Point) -> dict[str, Any]:
-    from ..settings import flatten
-
+def settings_of(point: Point) -> dict[str, Any]:
+    """Everything that makes the point, by dotted path."""
     return {**flatten(msgspec.to_builtins(point.spec)), **msgspec.structs.asdict(point.strike)}

@@ -71,9 +71,7 @@ def play(placed: Placed, costs: Costs) -> Trace:
 
     clean_s, cut_on_s, end_s = asyncio.run(course())
     number = {server_id(s): s for s in range(placed.layout.fleet.servers)}
-    changes = [
-        Change(r.t, number[r.server], r.available) for r in world.records if isinstance(r, history.Availability)
-    ]
+    changes = [Change(r.t, number[r.server], r.available) for r in world.records if isinstance(r, history.Availability)]
     failures = sum(
         isinstance(r, history.Renewal) and r.outcome != "done" and clean_s <= r.t and r.t + r.waited_s < cut_on_s
         for r in world.records

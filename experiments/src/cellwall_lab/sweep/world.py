@@ -80,7 +80,9 @@ def struck(strike: Strike, layout: Layout) -> list[int]:
     if strike.trigger == "cell":
         chosen = [s for s in everybody if cell[s] == 0]
     elif strike.trigger == "packed":
-        return sorted(_first(sorted(everybody, key=lambda s: cell[s]), strike.share))  # stable: ranks stay within a cell
+        return sorted(
+            _first(sorted(everybody, key=lambda s: cell[s]), strike.share)
+        )  # stable: ranks stay within a cell
     elif strike.trigger == "zone":
         chosen = [s for s in everybody if fleet.zone[s] == ZONES[0]]
     else:
@@ -120,9 +122,7 @@ def _customers(layout: Layout) -> Customers:
     asked = np.bincount(owner, weights=weight)
     replicas = np.fromiter(_servers(tables), np.int32, 3 * int(sizes.sum())).reshape(-1, 3)
     per_partition = weight / asked[owner] / sizes
-    return Customers(
-        replicas, np.repeat(owner, sizes), np.repeat(per_partition, sizes), names, asked / asked.sum()
-    )
+    return Customers(replicas, np.repeat(owner, sizes), np.repeat(per_partition, sizes), names, asked / asked.sum())
 
 
 def _servers(tables: list[list[tuple[int, int, int]]]) -> Iterable[int]:
