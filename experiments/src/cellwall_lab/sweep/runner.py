@@ -7,6 +7,7 @@ the same command goes on after a kill. Workers die with this process.
 from __future__ import annotations
 
 import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -109,7 +110,7 @@ def check_budget(runs: Sequence[Run], unit_s: float, jobs: int, budget_s: float)
         fewer = max(1, int(seeds * budget_s / expected_s))
         raise Refused(
             f"--budget: {len(runs)} runs would take about {words(expected_s)} with {jobs} jobs, more than "
-            f"{words(budget_s)}; allow more (--budget {words(expected_s * 1.2, whole=True)}), ask for fewer seeds "
+            f"{words(budget_s)}; allow more (--budget {words(expected_s * 1.2, option=True)}), ask for fewer seeds "
             f"(about {fewer}), or for a part of the grids (--only)"
         )
     return expected_s
@@ -156,12 +157,12 @@ def in_workers(work: Callable[[A, Job], B], todo: Sequence[A], means: Means) -> 
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def words(duration_s: float, *, whole: bool = False) -> str:
-    if duration_s < 90:
-        return f"{max(1, round(duration_s))}s" if whole else f"{duration_s:.1f} s"
-    if duration_s < 5400:
-        return f"{duration_s / 60:.0f}m" if whole else f"{duration_s / 60:.0f} min"
-    return f"{duration_s / 3600:.0f}h" if whole else f"{duration_s / 3600:.1f} h"
+def words(duration_s: float, *, option: bool = False) -> str:
+    """A duration for people, or as --budget takes it: never less than it is."""
+    size_s, name = (1, "s") if duration_s < 90 else (60, "min") if duration_s < 5400 else (3600, "h")
+    if option:
+        return f"{math.ceil(duration_s / size_s)}{name[0]}"
+    return f"{duration_s / size_s:.{1 if name == 'h' or duration_s < 10 else 0}f} {name}"
 
 
 def _rows(runs: Sequence[Run], job: Job) -> list[Row]:

@@ -26,6 +26,7 @@ from .runner import Means
 from .search import search, step_load
 from .store import GridMade, Made, Manifest, Row, Store, calibration
 from .summary import HEAD, SHORT, cells_of, told
+from .world import check_costs
 
 PLAIN_WIDTH = 160  # characters
 
@@ -55,6 +56,7 @@ def carry_out(wish: Wish) -> int:
     seeds, budget_s = form.seeds(wish.seeds), form.duration_s(wish.budget)
     costs = calibration(wish.calibration)
     asked = form.asked(wish.experiment, wish.grid, wish.only, wish.settings, wish.watch_s)
+    check_costs(distinct(asked.grids), costs.costs)
     store = Store(form.folder(asked.experiment, wish.out, stamp()))
     manifest = store.check(
         Manifest(

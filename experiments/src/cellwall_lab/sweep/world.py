@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellwall.capacity import Costs, total_cores
-from cellwall.placement import Layout, make_layout
+from cellwall.placement import Fleet, Layout, make_fleet, make_layout
 from cellwall.spec import ZONES, FleetSpec, WorldSpec
 
 from .points import Point, Strike
@@ -50,7 +50,7 @@ def place(point: Point, seed: int, costs: Costs) -> Placed:
     spec = msgspec.structs.replace(point.spec, seed=seed)
     by = (seed, spec.cells, spec.fleet, spec.placement, spec.shuffle_cells, spec.metadata.partitions)
     layout, customers = _made(*by)
-    cores = _cores(spec, layout, costs)
+    cores = _cores(spec, layout.fleet, costs)
     # No requests: what customers meet follows from who is in service (`impact`), without sampling noise.
     spec = msgspec.structs.replace(
         spec,
@@ -94,9 +94,15 @@ def _first(servers: list[int], share: float) -> list[int]:
     return servers[: max(1, round(share * len(servers)))]
 
 
-def _cores(spec: WorldSpec, layout: Layout, costs: Costs) -> float:
-    # Ten times the costs, a tenth of the cores: the floor of `total_cores` is the limiter's, and here is none.
-    return total_cores(spec, layout.fleet, Costs(10 * costs.c_record_s, 10 * costs.c_request_s)) / 10
+def check_costs(points: Iterable[Point], costs: Costs) -> None:
+    """Refuse, before anything is run, a fleet whose memberships are too short for these costs."""
+    for spec in {repr((p.spec.fleet, p.spec.cpu, p.spec.renewal)): p.spec for p in points}.values():
+        _cores(spec, make_fleet(spec.fleet, lambda name: Random(f"0/{name}")), costs)
+
+
+def _cores(spec: WorldSpec, fleet: Fleet, costs: Costs) -> float:
+    # The floor of `total_cores` is the limiter's, and here is none: so it is asked in milli-cores.
+    return total_cores(spec, fleet, Costs(1000 * costs.c_record_s, 1000 * costs.c_request_s)) / 1000
 
 
 @lru_cache(maxsize=1)  # one is a hundred megabytes; runs come ordered by `layout_key`
