@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cellwall.capacity import Costs
 from cellwall.spec import MetadataPolicy
 from cellwall_lab.backends.engine import DELAY_S, Loop, Node
+from cellwall_lab.backends.timeline import to_ns
 
 # One second of CPU per record and one core: whole numbers, so that floats are exact.
 UNIT = Costs(c_record_s=1.0, c_request_s=0.0)
@@ -57,7 +58,7 @@ def test_time_never_goes_back_and_ties_go_in_order_of_scheduling(events):
     loop.run_until(1000.0)
     assert seen == sorted(seen)
     assert len(seen) == 2 * len(events)
-    assert order == sorted(range(len(events)), key=lambda number: (events[number][0], number))
+    assert order == sorted(range(len(events)), key=lambda number: (to_ns(events[number][0]), number))
     assert loop.now_s == 1000.0
 
 

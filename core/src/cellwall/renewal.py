@@ -11,14 +11,18 @@ renewal succeeded and its link is up, so nothing but an answer puts it (back) in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from .spec import RenewalPolicy, RetryPolicy
 
-if TYPE_CHECKING:
-    import random
+
+class Chance(Protocol):
+    """Where random numbers come from: `random.Random`, or a simulation's own."""
+
+    def random(self) -> float: ...
+
 
 # ---------------------------------------------------------------- events
 
@@ -108,9 +112,7 @@ class Agent(msgspec.Struct, frozen=True):
     then_s: float = 0.0
 
 
-def step(
-    agent: Agent, event: Event, now_s: float, policy: RenewalPolicy, rng: random.Random
-) -> tuple[Agent, list[Effect]]:
+def step(agent: Agent, event: Event, now_s: float, policy: RenewalPolicy, rng: Chance) -> tuple[Agent, list[Effect]]:
     """One transition. Events about any attempt but the outstanding one change nothing (a late answer is void)."""
     match event:
         case Wake():
@@ -146,9 +148,7 @@ def step(
             return _with(agent, next_s=not_before_s, paced_s=not_before_s, then_s=then_s), [WakeAt(not_before_s)]
 
 
-def _fail(
-    agent: Agent, reason: str, now_s: float, policy: RenewalPolicy, rng: random.Random
-) -> tuple[Agent, list[Effect]]:
+def _fail(agent: Agent, reason: str, now_s: float, policy: RenewalPolicy, rng: Chance) -> tuple[Agent, list[Effect]]:
     next_s = max(now_s + retry_wait_s(policy.retry, agent.failures, rng), agent.paced_s)
     effects: list[Effect] = [WakeAt(next_s)]
     if agent.available:
@@ -181,19 +181,17 @@ def _with(
     )
 
 
-def period_s(policy: RenewalPolicy, rng: random.Random) -> float:
+def period_s(policy: RenewalPolicy, rng: Chance) -> float:
     """Seconds until the next ordinary renewal. The jitter is a ratio: an absolute one vanishes at small periods."""
     return policy.renew_every_s * (1 + policy.jitter_ratio * (2 * rng.random() - 1))
 
 
-def retry_wait_s(policy: RetryPolicy, failures: int, rng: random.Random) -> float:
+def retry_wait_s(policy: RetryPolicy, failures: int, rng: Chance) -> float:
     """Seconds until the next attempt after ``failures`` earlier ones in a row. 2015: uniform, regardless of them."""
     return policy.wait_min_s + (policy.wait_max_s - policy.wait_min_s) * rng.random()
 
 
-def entry(
-    from_s: float, over_s: float, partition: int, partitions: int, policy: RenewalPolicy, rng: random.Random
-) -> Paced:
+def entry(from_s: float, over_s: float, partition: int, partitions: int, policy: RenewalPolicy, rng: Chance) -> Paced:
     """When a server that is out may ask, in a paced entry: waves by metadata partition.
 
     Partition p's wave starts at from + over·p/P and lasts over/P; within it servers are spread evenly at random,

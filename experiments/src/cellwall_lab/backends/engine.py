@@ -2,45 +2,33 @@
 
 Decides only *when* things happen: page by page processor sharing of a node's CPU limit, one network
 delay, timers. What happens is decided by `renewal.step` and `Admission`, the same code that the real
-services run. Invariant I10: no event is scheduled in the past, and ties are broken by order of
-scheduling, so the same input gives the same run.
+services run. Time is `timeline.Loop`'s: whole nanoseconds, also for the core's arithmetic (`policy_in_ns`).
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable
-from random import Random
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from cellwall import history, renewal
 from cellwall.admission import Admission
 from cellwall.capacity import Costs
 from cellwall.spec import MetadataPolicy, RenewalPolicy
 
-DELAY_S = 0.001  # one way through the network and the kernel (guess; loopback is 0.1 ms)
+from .timeline import DELAY_NS, DELAY_S, NS, Loop, not_before, policy_in_ns, to_ns
+
+__all__ = ["DELAY_S", "Cell", "Emit", "Loop", "Node", "Servers"]
 
 Emit = Callable[[history.Record], None]
 
 
-class Loop:
-    """Simulated time. `at` schedules; `run_until` passes time."""
+class _Request:
+    """A renewal or an administrative request at a node: records still to do, and where the answer goes."""
 
-    def __init__(self) -> None:
-        self.now_s = 0.0
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._count = 0
+    __slots__ = ("done", "left", "since_ns")
 
-    def at(self, when_s: float, act: Callable[..., None], *args: Any) -> None:
-        self._count += 1
-        heapq.heappush(self._heap, (max(when_s, self.now_s), self._count, act, args))
-
-    def run_until(self, until_s: float) -> None:
-        heap = self._heap
-        while heap and heap[0][0] <= until_s:
-            self.now_s, _, act, args = heapq.heappop(heap)
-            act(*args)
-        self.now_s = max(self.now_s, until_s)
+    def __init__(self, left: int, since_ns: int, done: Callable[[], None]) -> None:
+        self.left, self.since_ns, self.done = left, since_ns, done
 
 
 class Node:
@@ -49,33 +37,34 @@ class Node:
     def __init__(self, loop: Loop, name: str, cell: str, policy: MetadataPolicy, costs: Costs, cores: float) -> None:
         self.name, self.cell, self.cores = name, cell, cores
         self.admission = Admission(policy)
-        self.cpu_s = 0.0
         self.answered = 0
         self.abandoned = 0
         self.records = 0
-        self._loop, self._policy, self._costs = loop, policy, costs
-        self._left: dict[int, int] = {}  # request -> records to do
-        self._since: dict[int, float] = {}
-        self._done: dict[int, Callable[[], None]] = {}
-        self._overhead_s = 0.0  # CPU owed for requests accepted since the last page
+        self._loop, self._page_records = loop, policy.page_records
+        self._record_ns, self._request_ns = costs.c_record_s * NS, costs.c_request_s * NS
+        self._requests: dict[int, _Request] = {}
+        self._owed = 0  # requests accepted since the last page, whose own cost is still to be paid
+        self._cpu_ns = 0.0
         self._busy = False
+
+    @property
+    def cpu_s(self) -> float:
+        return self._cpu_ns / NS
 
     def arrive(
         self, request: int, partition: int, records: int, done: Callable[[], None], *, admin: bool = False
     ) -> None:
-        self._left[request] = records
-        self._since[request] = self._loop.now_s
-        self._done[request] = done
-        self._overhead_s += self._costs.c_request_s
+        self._requests[request] = _Request(records, self._loop.now_ns, done)
+        self._owed += 1
         self.admission.arrive(request, partition, admin=admin)
         self._serve()
 
     def gone(self, request: int) -> None:
         """The caller has hung up."""
-        if request in self._left:
+        if request in self._requests:
             self.abandoned += 1
             if self.admission.gone(request):
-                self._forget(request)
+                del self._requests[request]
                 self._serve()
 
     def set_weight(self, partition: int, percent: float) -> None:
@@ -97,7 +86,8 @@ class Node:
         )
 
     def oldest_s(self) -> float:
-        return self._loop.now_s - min(self._since.values(), default=self._loop.now_s)
+        now_ns = self._loop.now_ns
+        return (now_ns - min((r.since_ns for r in self._requests.values()), default=now_ns)) / NS
 
     def _serve(self) -> None:
         if self._busy:
@@ -106,30 +96,26 @@ class Node:
         if request is None:
             return
         self._busy = True
-        page = min(self._policy.page_records, self._left[request])
-        work_s = self._overhead_s + page * self._costs.c_record_s
-        self._overhead_s = 0.0
-        self.cpu_s += work_s
-        self._loop.at(self._loop.now_s + work_s / self.cores, self._page_done, request, page)
+        page = min(self._page_records, self._requests[request].left)
+        work_ns = self._owed * self._request_ns + page * self._record_ns
+        self._owed = 0
+        self._cpu_ns += work_ns
+        self._loop.at_ns(self._loop.now_ns + not_before(work_ns / self.cores), self._page_done, request, page)
 
-    def _page_done(self, request: int, page: int) -> None:
+    def _page_done(self, number: int, page: int) -> None:
         self._busy = False
         self.records += page
-        left = self._left.get(request)
-        if left is not None:
-            if left <= page:
-                self.admission.finish(request)
+        request = self._requests.get(number)
+        if request is not None:
+            request.left -= page
+            if request.left <= 0:
+                self.admission.finish(number)
                 self.answered += 1
-                done = self._done[request]
-                self._forget(request)
-                self._loop.at(self._loop.now_s + DELAY_S, done)
+                del self._requests[number]
+                self._loop.at_ns(self._loop.now_ns + DELAY_NS, request.done)
             else:
-                self._left[request] = left - page
-                self.admission.again(request)
+                self.admission.again(number)
         self._serve()
-
-    def _forget(self, request: int) -> None:
-        del self._left[request], self._since[request], self._done[request]
 
 
 class Cell:
@@ -161,31 +147,31 @@ class Servers:
         names: list[str],
         place: list[tuple[Cell, int, int]],
         policy: RenewalPolicy,
-        rngs: list[Random],
+        chances: Sequence[renewal.Chance],
         emit: Emit,
     ) -> None:
         self.available = [False] * len(names)
         self.cut: set[int] = set()
         self.refused = 0  # attempts that the cut prevented: its receipt
         self._loop, self._names, self._place = loop, names, place
-        self._policy, self._rngs, self._emit = policy, rngs, emit
+        self._policy, self._chances, self._emit = policy_in_ns(policy), chances, emit
         self._agents = [renewal.Agent() for _ in names]
         self._timer = [0] * len(names)
         self._request = 0
-        self._open: dict[int, tuple[int, float, Node, int]] = {}  # server -> attempt, asked at, node, request
+        self._open: dict[int, tuple[int, int, Node, int]] = {}  # server -> attempt, asked at, node, request
         for s, name in enumerate(names):
             emit(history.Availability(t=0.0, server=name, cell=place[s][0].name, available=False, reason="start"))
 
     def tell(self, server: int, event: renewal.Event) -> None:
-        agent, effects = renewal.step(self._agents[server], event, self._loop.now_s, self._policy, self._rngs[server])
-        self._agents[server] = agent
+        now_ns, chance = self._loop.now_ns, self._chances[server]
+        self._agents[server], effects = renewal.step(self._agents[server], event, now_ns, self._policy, chance)
         for effect in effects:
             match effect:
-                case renewal.WakeAt(at_s):
+                case renewal.WakeAt(at_ns):
                     self._timer[server] += 1
-                    self._loop.at(at_s, self._wake, server, self._timer[server])
-                case renewal.Ask(attempt, limit_s):
-                    self._ask(server, attempt, limit_s)
+                    self._loop.at_ns(not_before(at_ns), self._wake, server, self._timer[server])
+                case renewal.Ask(attempt, limit_ns):
+                    self._ask(server, attempt, not_before(limit_ns))
                 case renewal.Verify(attempt):
                     self.tell(server, renewal.Verified(attempt))
                 case renewal.SetAvailable(available, reason):
@@ -201,8 +187,10 @@ class Servers:
                     )
 
     def pace(self, servers: list[int], from_s: float, over_s: float, partitions: int) -> None:
+        from_ns, over_ns = to_ns(from_s), to_ns(over_s)
         for s in servers:
-            self.tell(s, renewal.entry(from_s, over_s, self._place[s][1], partitions, self._policy, self._rngs[s]))
+            partition, chance = self._place[s][1], self._chances[s]
+            self.tell(s, renewal.entry(from_ns, over_ns, partition, partitions, self._policy, chance))
 
     def cut_off(self, servers: list[int]) -> None:
         for s in servers:
@@ -218,27 +206,28 @@ class Servers:
         if timer == self._timer[server]:
             self.tell(server, renewal.Wake())
 
-    def _ask(self, server: int, attempt: int, limit_s: float) -> None:
+    def _ask(self, server: int, attempt: int, limit_ns: int) -> None:
         cell, partition, records = self._place[server]
-        now_s = self._loop.now_s
+        now_ns = self._loop.now_ns
         if server in self.cut or cell.paused:
             self.refused += server in self.cut
-            self._loop.at(now_s + DELAY_S, self._fail, server, attempt, now_s, "unreachable")
+            self._loop.at_ns(now_ns + DELAY_NS, self._fail, server, attempt, now_ns, "unreachable")
             return
         node, request = cell.pick(partition), self.next_request()
         cell.outstanding[node.name] += 1
-        self._open[server] = (attempt, now_s, node, request)
-        self._loop.at(now_s + DELAY_S, node.arrive, request, partition, records, lambda: self._answer(server, request))
-        self._loop.at(now_s + limit_s, self._time_out, server, request)
+        self._open[server] = (attempt, now_ns, node, request)
+        answer = partial(self._answer, server, request)
+        self._loop.at_ns(now_ns + DELAY_NS, node.arrive, request, partition, records, answer)
+        self._loop.at_ns(now_ns + limit_ns, self._time_out, server, request)
 
     def _answer(self, server: int, request: int) -> None:
         entry = self._open.get(server)
         if entry is None or entry[3] != request:
             return
-        attempt, asked_s, node, _ = self._open.pop(server)
+        attempt, asked_ns, node, _ = self._open.pop(server)
         cell, _, records = self._place[server]
         cell.outstanding[node.name] -= 1
-        self._record(server, asked_s, "done", "", records)
+        self._record(server, asked_ns, "done", "", records)
         self.tell(server, renewal.Retrieved(attempt, 1))
 
     def _time_out(self, server: int, request: int) -> None:
@@ -251,23 +240,23 @@ class Servers:
     def _hang_up(self, server: int, reason: str) -> None:
         entry = self._open.pop(server, None)
         if entry is not None:
-            _, asked_s, node, request = entry
+            _, asked_ns, node, request = entry
             self._place[server][0].outstanding[node.name] -= 1
-            self._loop.at(self._loop.now_s + DELAY_S, node.gone, request)
-            self._record(server, asked_s, "unknown" if reason == "time-out" else "refused", reason, 0)
+            self._loop.at_ns(self._loop.now_ns + DELAY_NS, node.gone, request)
+            self._record(server, asked_ns, "unknown" if reason == "time-out" else "refused", reason, 0)
 
-    def _fail(self, server: int, attempt: int, asked_s: float, reason: str) -> None:
-        self._record(server, asked_s, "refused", reason, 0)
+    def _fail(self, server: int, attempt: int, asked_ns: int, reason: str) -> None:
+        self._record(server, asked_ns, "refused", reason, 0)
         self.tell(server, renewal.Failed(attempt, reason))
 
-    def _record(self, server: int, asked_s: float, outcome: history.Outcome, reason: str, records: int) -> None:
+    def _record(self, server: int, asked_ns: int, outcome: history.Outcome, reason: str, records: int) -> None:
         self._emit(
             history.Renewal(
-                t=asked_s,
+                t=asked_ns / NS,
                 server=self._names[server],
                 cell=self._place[server][0].name,
                 outcome=outcome,
-                waited_s=self._loop.now_s - asked_s,
+                waited_s=(self._loop.now_ns - asked_ns) / NS,
                 reason=reason,
                 records=records,
             )

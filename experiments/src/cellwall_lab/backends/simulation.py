@@ -28,6 +28,7 @@ from cellwall.spec import WorldSpec
 from .. import verbs
 from . import tail
 from .calibrate import costs_of
+from .chance import Stream, beginnings
 from .config import REFUSED_STATUS, ArmConfig
 from .engine import Cell, Loop, Node, Servers
 from .fleet_view import CellFacts, fleet_state
@@ -61,8 +62,8 @@ class SimulatedWorld:
         servers = {name: (cell.name, records) for name, (cell, _, records) in zip(names, place, strict=True)}
         self._live = Live(spec, servers, spec.fleet.large_records / 2)
         self._emit(world_record(0.0, config, layout, costs, self._cores))
-        rngs = [self._rng(f"agent/{name}") for name in names]
-        self._servers = Servers(self._loop, names, place, spec.renewal, rngs, self._emit)
+        chances = [Stream(begin) for begin in beginnings(spec.seed, len(names))]
+        self._servers = Servers(self._loop, names, place, spec.renewal, chances, self._emit)
         self._customers = Customers(self._loop, layout, self._servers.available, self._rng, self._emit)
         self._cuts = 0
         self._cut_now: dict[str, set[int]] = {}  # fault -> servers; cuts may overlap

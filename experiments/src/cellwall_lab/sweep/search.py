@@ -19,9 +19,9 @@ from .. import verbs
 from ..statistics.boundary import Level, Search
 from ..statistics.hysteresis import Reading, schedule
 from . import runner
+from .engines import world_of
 from .points import STRIKE, Grid, Point, distinct, settings_of
 from .runner import Job, Means
-from .simulate import world_of
 from .store import Store, by_point
 from .world import place
 
