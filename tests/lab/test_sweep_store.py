@@ -12,7 +12,7 @@ from cellwall.errors import Refused
 from cellwall_lab.sweep.compare import compare, places
 from cellwall_lab.sweep.form import duration_s
 from cellwall_lab.sweep.points import point
-from cellwall_lab.sweep.runner import batches, check_budget, left, weight
+from cellwall_lab.sweep.runner import Pace, batches, check_budget, left, weight
 from cellwall_lab.sweep.store import GridMade, Made, Manifest, Store, calibration
 from cellwall_lab.sweep.summary import MEASURES, told
 
@@ -116,20 +116,21 @@ def test_what_is_left_is_what_is_not_there():
 
 def test_batches_hold_every_run_once_and_one_layout_each():
     runs = left(POINTS, [1, 2, 3], set())
-    made = batches(runs, 1 / weight(POINTS[0]))
+    made = batches(runs, Pace(0.0, 1 / weight(POINTS[0])))
     assert sorted((r.point.id, r.seed) for b in made for r in b) == sorted((r.point.id, r.seed) for r in runs)
     assert all(len({(r.point.spec.cells, r.point.spec.fleet, r.seed) for r in batch}) == 1 for batch in made)
 
 
 def test_a_budget_that_is_too_small_is_refused_with_the_way_out():
     runs = left(POINTS, [1, 2, 3], set())
-    unit_s = 10 / weight(POINTS[0])
-    expected_s = check_budget(runs, unit_s, 2, 1e9)
-    assert expected_s == pytest.approx(unit_s * sum(weight(r.point) for r in runs) / 2)
+    pace = Pace(0.01, 10 / weight(POINTS[0]))
+    expected_s = check_budget(runs, pace, 2, 1e9)
+    layouts_s = 0.01 * 3 * 2 * (100 + 800)  # by seed and cells
+    assert expected_s == pytest.approx((layouts_s + pace.run_s * sum(weight(r.point) for r in runs)) / 2)
     with pytest.raises(Refused, match=r"fewer seeds \(about 1\).*--only") as refused:
-        check_budget(runs, unit_s, 2, expected_s / 3)
+        check_budget(runs, pace, 2, expected_s / 3)
     advised = re.search(r"--budget (\w+)\)", str(refused.value))[1]
-    assert check_budget(runs, unit_s, 2, duration_s(advised)) == expected_s, "advice that works"
+    assert check_budget(runs, pace, 2, duration_s(advised)) == expected_s, "advice that works"
 
 
 # ---------------------------------------------------------------- what they say

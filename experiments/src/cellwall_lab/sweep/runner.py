@@ -29,7 +29,7 @@ from ..children import die_with_parent
 from .points import Point
 from .simulate import Run, row, simulate
 from .store import Manifest, Row, Store
-from .world import layout_key
+from .world import layout_key, place
 
 BATCH_S = 15.0  # of one worker's time: what a kill may lose (guess)
 ENTRY_S = 40.0  # simulated seconds before the trigger: entering, a clean period
@@ -66,13 +66,13 @@ def sweep(points: Sequence[Point], seeds: Sequence[int], means: Means) -> None:
         store.open(means.manifest)
         return
     console.print(f"{len(points)} points × {len(seeds)} seeds, {len(runs)} runs to do; {store.path}", highlight=False)
-    first, rows, unit_s = probe(runs, means.job)
+    first, rows, pace = probe(runs, means.job)
     runs.remove(first)
-    expected_s = check_budget(runs, unit_s, means.jobs, means.budget_s)
+    expected_s = check_budget(runs, pace, means.jobs, means.budget_s)
     store.open(means.manifest)
     store.append(rows)
     console.print(f"about {words(expected_s)} with {means.jobs} jobs", highlight=False)
-    carry_out(runs, means, unit_s)
+    carry_out(runs, means, pace)
 
 
 def known(store: Store) -> set[tuple[str, int]]:
@@ -94,17 +94,41 @@ def left(points: Sequence[Point], seeds: Sequence[int], done: set[tuple[str, int
     return sorted(runs, key=lambda run: layout_key(run.point, run.seed))
 
 
-def probe(runs: Sequence[Run], job: Job) -> tuple[Run, list[Row], float]:
-    """Do the dearest run; its rows, and the seconds that a unit of weight takes."""
+class Pace(msgspec.Struct, frozen=True):
+    """How fast this machine is: seconds for a server of a layout, and for a unit of a run's weight."""
+
+    layout_s: float
+    run_s: float
+
+    def seconds(self, runs: Sequence[Run]) -> float:
+        """One worker's time; runs of one layout share it."""
+        layouts = {layout_key(run.point, run.seed): run.point.spec.fleet.servers for run in runs}
+        return self.layout_s * sum(layouts.values()) + self.run_s * sum(weight(run.point) for run in runs)
+
+
+def probe(runs: Sequence[Run], job: Job) -> tuple[Run, list[Row], Pace]:
+    """Do the dearest run; its rows, and what that says of the pace."""
     dearest = max(runs, key=lambda run: weight(run.point))
-    start_s = time.monotonic()
+    marks_s = [time.monotonic()]
+    place(dearest.point, dearest.seed, job.costs)
+    marks_s.append(time.monotonic())
+    _rows([dearest], job)  # the first also loads what the engine needs
+    marks_s.append(time.monotonic())
     rows = _rows([dearest], job)
-    return dearest, rows, (time.monotonic() - start_s) / weight(dearest.point)
+    marks_s.append(time.monotonic())
+    return (
+        dearest,
+        rows,
+        Pace(
+            (marks_s[1] - marks_s[0]) / dearest.point.spec.fleet.servers,
+            (marks_s[3] - marks_s[2]) / weight(dearest.point),
+        ),
+    )
 
 
-def check_budget(runs: Sequence[Run], unit_s: float, jobs: int, budget_s: float) -> float:
+def check_budget(runs: Sequence[Run], pace: Pace, jobs: int, budget_s: float) -> float:
     """The estimate in seconds; refused if it is beyond the budget, with the way out."""
-    expected_s = unit_s * sum(weight(run.point) for run in runs) / min(jobs, max(1, len(runs)))
+    expected_s = pace.seconds(runs) / min(jobs, max(1, len(runs)))
     if expected_s > budget_s:
         seeds = len({run.seed for run in runs})
         fewer = max(1, int(seeds * budget_s / expected_s))
@@ -116,28 +140,29 @@ def check_budget(runs: Sequence[Run], unit_s: float, jobs: int, budget_s: float)
     return expected_s
 
 
-def batches(runs: Sequence[Run], unit_s: float) -> list[list[Run]]:
+def batches(runs: Sequence[Run], pace: Pace) -> list[list[Run]]:
     """Runs of one layout together, about BATCH_S each; the longest first, so that no worker is left with them."""
     found = []
     for _, group in itertools.groupby(runs, key=lambda run: layout_key(run.point, run.seed)):
         batch: list[Run] = []
         for run in group:
-            if batch and unit_s * sum(weight(r.point) for r in (*batch, run)) > BATCH_S:
+            if batch and pace.seconds([*batch, run]) > BATCH_S:
                 found.append(batch)
                 batch = []
             batch.append(run)
         found.append(batch)
-    return sorted(found, key=lambda batch: -sum(weight(run.point) for run in batch))
+    return sorted(found, key=lambda batch: -pace.seconds(batch))
 
 
-def carry_out(runs: Sequence[Run], means: Means, unit_s: float) -> None:
+def carry_out(runs: Sequence[Run], means: Means, pace: Pace) -> None:
     """All of them, kept batch by batch."""
     if not runs:
         return
-    with _Shown(len(runs), sum(weight(run.point) for run in runs), means.console) as shown:
-        for batch, rows in in_workers(_rows, batches(runs, unit_s), means):
+    todo = batches(runs, pace)
+    with _Shown(len(runs), sum(pace.seconds(batch) for batch in todo), means.console) as shown:
+        for batch, rows in in_workers(_rows, todo, means):
             means.store.append(rows)
-            shown.advance(batch)
+            shown.advance(len(batch), pace.seconds(batch))
 
 
 def in_workers(work: Callable[[A, Job], B], todo: Sequence[A], means: Means) -> Iterator[tuple[A, B]]:
@@ -195,9 +220,9 @@ class _Shown:
         if self._bar:
             self._bar.stop()
 
-    def advance(self, batch: Sequence[Run]) -> None:
-        self._done += len(batch)
-        self._part += sum(weight(run.point) for run in batch)
+    def advance(self, runs: int, part: float) -> None:
+        self._done += runs
+        self._part += part
         now_s = time.monotonic()
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=self._part, description=f"{self._done} of {self._runs} runs")
