@@ -47,7 +47,7 @@ STORIES = {
     "stuck": CURED,
     "healed": [*VALID, "healed", "recovered"],
     "contained": [*VALID, "contained"],
-    "spread": [*VALID, "spread-hits-all"],
+    "spread": [*VALID, "spread-hits-all", "metastable"],
 }
 
 
@@ -145,7 +145,8 @@ CONTROLS = [
     ("healed", "stuck", {"servers-out", "requests-failed", "stuck", "dragged-in", "relapsed"}),
     ("stuck", "healed", {"healed"}),
     ("spread", "contained", {"healed", "recovered"}),
-    ("contained", "spread", {"spread-hits-all"}),
+    ("contained", "spread", {"spread-hits-all", "metastable"}),
+    ("healed", "spread", {"metastable"}),
 ]
 
 
@@ -215,6 +216,15 @@ SABOTAGE: list[tuple[str, str, str, str, Sabotage]] = [
      add(*(Availability(t=1102, server=f"s-{i:04d}", cell="cell-0", available=True) for i in range(22)))),
     ("fault kept on", "stuck", "stuck", "broken", add(fault("on", 1090), fault("off", 1091))),
     ("load fell", "stuck", "stuck", "broken", thin(T0, PAUSE, 2)),
+    ("goodput for 5 s", "spread", "metastable", "broken", change(Request, between(1083, 1088), outcome="done")),
+    ("fault kept on", "spread", "metastable", "broken", add(fault("on", 1090), fault("off", 1091))),
+    ("load fell", "spread", "metastable", "broken", thin(T0, END, 2)),
+    ("backlog drains", "spread", "metastable", "broken",
+     change(NodeSample, between(1100, 1130), in_service=0, waiting=0)),
+    ("watched too briefly", "spread", "metastable", "unknown", change(Phase, lambda p: p.name == "end", t=1110.0)),
+    ("no samples", "spread", "metastable", "unknown", drop(NodeSample)),
+    ("a window without requests", "spread", "metastable", "unknown",
+     lambda rs: [r for r in rs if not (isinstance(r, Request) and 1078 <= r.t < 1083)]),
     ("an attempt succeeded", "stuck", "capacity-locked-out", "broken", add(step("add-capacity", 1100, took_s=2))),
     ("two attempts", "stuck", "capacity-locked-out", "unknown", drop(Step, step="add-capacity", t=STUCK + 2)),
     ("refused at once", "stuck", "capacity-locked-out", "broken",

@@ -29,6 +29,7 @@ from .living import commands as living
 from .prepare import prepare
 from .progress import Progress
 from .runfolder import PREDICTION, RunFolder
+from .sweep import commands as sweeps
 
 USAGE = 3
 DEMO = "september-2015"
@@ -191,6 +192,7 @@ def _cluster_checks() -> ModuleType:
 
 
 living.add_to(app)
+sweeps.add_to(app)
 
 
 def _finish(folder: RunFolder, verdict: Verdict, console: Console) -> int:

@@ -14,7 +14,7 @@ from ..errors import Refused, Unknown
 from ..history import Record
 from ..moments import Run, read
 from ..verdict import ArmVerdict, ClaimVerdict, arm_outcome, merge
-from . import blast, cure, failures, outage, validity
+from . import blast, certificate, cure, failures, outage, validity
 from .case import Case, Finding
 from .spec import KINDS, ClaimSpec, claims, default
 
@@ -42,6 +42,7 @@ ARM_CLAIMS: dict[str, Callable[[Case, ClaimSpec], Finding]] = {
     "servers-out": outage.servers_out,
     "requests-failed": outage.requests_failed,
     "stuck": outage.stuck,
+    "metastable": certificate.metastable,
     "capacity-locked-out": outage.capacity_locked_out,
     "paused": cure.paused,
     "load-relieved": cure.load_relieved,

@@ -67,18 +67,18 @@ def stuck(case: Case, claim: ClaimSpec) -> Finding:
     from_s, to_s = case.stuck()
     share = case.out(from_s).mean_share(to_s - 1.0, to_s)
     active = faults_after(case, to_s)
-    steady, load = _same_load(case, claim)
+    steady, load = same_load(case, claim, (from_s, to_s))
     text = f"{percent(share)} of servers out in the last second before {case.when(to_s)}"
     text += f"; {', '.join(active) or 'no fault'} active since t0; {load}"
     return weigh(share > claim["min"] and not active and steady, share, text)
 
 
-def _same_load(case: Case, claim: ClaimSpec) -> tuple[bool, str]:
-    """Arrivals per second in the stuck window against the clean one's, beyond what chance explains."""
-    clean, window = case.clean(), case.stuck()
+def same_load(case: Case, claim: ClaimSpec, window: tuple[float, float]) -> tuple[bool, str]:
+    """Arrivals per second in a later window against the clean one's, beyond what chance explains."""
+    clean = case.clean()
     before, after = (len(between(case.run.requests, *w)) for w in (clean, window))
     if not before or not after:
-        raise Unknown("no customer request is on record in the clean or the stuck window")
+        raise Unknown("no customer request is on record in the clean or the later window")
     change = after / (window[1] - window[0]) / (before / (clean[1] - clean[0])) - 1
     tolerance = max(claim["load_tolerance"], SIGMAS * math.sqrt(1 / before + 1 / after))
     return abs(change) <= tolerance, f"offered load {100 * change:+.1f} % (at most ±{100 * tolerance:.1f} %)"

@@ -55,6 +55,21 @@ KINDS: dict[str, Kind] = {
         "share of servers",
         {"min": 0.30, "load_tolerance": 0.05},
     ),
+    # Issue 6, point 4. relaxation_s: the longest self-heal seen below the boundary (research 07: within 10 s).
+    "metastable": Kind(
+        "Metastable: trigger gone, load as before, goodput low for many relaxation times, backlog not falling",
+        "share of clean goodput",
+        {
+            "max": 0.70,
+            "load_tolerance": 0.05,
+            "from_periods": 2,
+            "window_s": 5,
+            "relaxation_s": 10,
+            "relaxations": 20,
+            "relaxations_real": 5,
+            "backlog_fall_max": 0.10,
+        },
+    ),
     "capacity-locked-out": Kind(
         "Attempts to add capacity fail by time-out; the same request succeeded before", "attempts", {"min": 3}
     ),
@@ -161,7 +176,7 @@ def _claim(where: str, entry: object, arms: Sequence[str]) -> ClaimSpec:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
             raise Refused(f"{where}.{name}: {value!r} is not allowed; it must be a number >= 0")
         params[name] = float(value)
-    for name in ("for_s", "window_s", "last_s", "last_periods"):
+    for name in ("for_s", "window_s", "last_s", "last_periods", "relaxation_s", "relaxations", "relaxations_real"):
         if params.get(name) == 0:
             raise Refused(f"{where}.{name}: 0 is not allowed; it must be > 0, or the window is empty")
     if params.get("min", -math.inf) > params.get("max", math.inf):

@@ -49,7 +49,7 @@ class SimulatedWorld:
         spec = config.spec
         self._config, self._spec, self._costs = config, spec, costs
         self._loop = Loop()
-        self._records: list[history.Record] = []
+        self.records: list[history.Record] = []
         layout = self._layout = layout or make_layout(spec, self._rng)
         self._cores = total_cores(spec, layout.fleet, costs)
         self._cells = {cell_id(c): self._make_cell(cell_id(c)) for c in range(spec.cells)}
@@ -120,7 +120,7 @@ class SimulatedWorld:
         return None
 
     async def close(self) -> None:
-        tail.write(sorted(self._records, key=lambda record: record.t), Path(self._config.out) / "history.ndjson")
+        tail.write(sorted(self.records, key=lambda record: record.t), Path(self._config.out) / "history.ndjson")
 
     # ------------------------------------------------------------ verbs
 
@@ -247,7 +247,7 @@ class SimulatedWorld:
         self._loop.at(self._loop.now_s + SAMPLE_EVERY_S, self._sample)
 
     def _emit(self, record: history.Record) -> None:
-        self._records.append(record)
+        self.records.append(record)
         self._live.add(record)
 
     def _rng(self, name: str) -> Random:

@@ -66,7 +66,7 @@ def page(run: RunView) -> str:
             _section("Where this comes from", "", tables.provenance(run)),
         ]
     )
-    return _share_styles(
+    return share_styles(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(run.title)} · Cellwall</title><style>{CSS}</style></head>"
@@ -113,7 +113,7 @@ def _predicted(run: RunView) -> str:
     return _section(title, note, _panels([figures.predicted(view, prediction) for view, prediction in pairs]))
 
 
-def _share_styles(document: str) -> str:
+def share_styles(document: str) -> str:
     """Each distinct style of the drawings once, as a class: half the bytes."""
     seen: dict[str, str] = {}
 
