@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from cellwall import history
 from cellwall_lab import verbs
@@ -101,6 +102,8 @@ class State:
             case verbs.Wait():
                 if self.tweak == "slow":
                     time.sleep(30)
+                if self.tweak == "slow-once" and sum(isinstance(c, verbs.Wait) for c in self.calls) == 1:
+                    self.stopped.wait(5)
                 self.now_s += verb.for_s or 1.0
                 if verb.until == "faults-off":
                     self.fault_on = False
@@ -145,6 +148,8 @@ class State:
                 return on + [FaultState(f"pause-{c}", "pause", 1, None) for c in sorted(self.paused)]
             case verbs.MarkPhase():
                 self.phase = verb.name
+                if self.tweak == "dips" and verb.name == "watch":
+                    self.state = "healthy"
         return None
 
 
@@ -212,7 +217,7 @@ def main(config_path):
         print("ready", flush=True)
         state.stopped.wait(60)
     (out / "calls.json").write_bytes(msgspec.json.encode([[PATHS[type(c)], c] for c in state.calls]))
-    (out / "history.ndjson").write_bytes(b"".join(map(history.encode, healed(config))))
+    (out / "history.ndjson").write_bytes(b"".join(map(history.encode, sabotaged(tweak, healed(config)))))
     return 0
 
 
@@ -235,7 +240,8 @@ def healed(config):
     for t, name in ((1, "clean"), (31, "cut"), (34, "settle"), (74, "stuck"), (134, "watch"), (180, "end")):
         yield history.Phase(t=float(t), name=name)
     yield history.Step(t=30.0, step="admin-probe", cell="cell-0", outcome="done", took_s=0.5)
-    yield history.Fault(t=31.0, id="cut-1", fault="cut", state="on", targets=names[:25])
+    receipt = {"servers": 25, "expires_s": 34.0}
+    yield history.Fault(t=31.0, id="cut-1", fault="cut", state="on", targets=names[:25], receipt=receipt)
     for name in names[:25]:
         yield history.Availability(t=31.1, server=name, cell="cell-0", available=False, reason="link-lost")
         yield history.Availability(t=36.0, server=name, cell="cell-0", available=True, reason="renewed")
@@ -253,6 +259,32 @@ def healed(config):
             )  # fmt: skip
     for t in range(2, 180):
         yield history.Audit(t=181.0, customer="c-0", table="t-0", key=f"k-{t}", acknowledged=1, found=1, outcome="done")
+
+
+def sabotaged(tweak, records):
+    """The same history after something went wrong in the world or with who recorded it."""
+    dip = {f"s-{n:04d}" for n in range(50, 60)}
+    for record in records:
+        match tweak, record:
+            case "no-receipt", history.Fault(state="off"):
+                yield replace(record, receipt={})
+            case "outlives", history.Fault(state="off"):
+                yield replace(record, t=70.0)
+            case "left-on", history.Phase(name="stuck"):
+                yield history.Fault(t=40.0, id="weight-1", fault="weight", state="on", targets=["cell-0"])
+                yield record
+            case "dips", history.Phase(name="end"):
+                for name in dip:
+                    out = history.Availability(t=150.0, server=name, cell="cell-0", available=False, reason="time-out")
+                    yield out
+                    yield replace(out, t=156.0, available=True, reason="renewed")
+                yield record
+            case "late-load", history.Request():
+                yield replace(record, late_s=0.142)
+            case "no-metrics", history.Request() | history.Renewal() | history.NodeSample():
+                pass
+            case _:
+                yield record
 
 
 def nothing():
