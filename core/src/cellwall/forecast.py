@@ -21,7 +21,7 @@ from collections.abc import Callable
 import msgspec
 
 from .errors import Refused
-from .meanfield import Cell, Course, Sizes, course, large_of
+from .meanfield import Cell, Course, Sizes, course, large_of, sticks
 from .spec import SOLO_RATIO_MAX, RenewalPolicy, RetryPolicy
 
 GROWTH_MOST = 16.0  # a border farther than this, either way, is told as none (guess)
@@ -80,7 +80,7 @@ def outlook(cell: Cell, cut_s: float) -> Outlook:
         large=large,
         cores=cell.cores,
         load_factor=work_s / records_s,
-        use=everybody_s / cell.policy.renew_every_s / cell.cores,
+        use=use(cell),
         wave=sum(size.cut * (size.work_s + cell.request_s) for size in cell.sizes) / (cell.cores * limit_s),
         cut_ratio=sum(size.cut for size in cell.sizes) / servers,
         course=course(cell, cut_s),
@@ -95,43 +95,49 @@ def outlook(cell: Cell, cut_s: float) -> Outlook:
     )
 
 
+def use(cell: Cell) -> float:
+    """Share of the CPU limit that healthy renewals take."""
+    everybody_s = sum(size.servers * (size.work_s + cell.request_s) for size in cell.sizes)
+    return everybody_s / (cell.policy.renew_every_s * cell.cores)
+
+
 def growth(cell: Cell, cut_s: float) -> float | None:
     """The factor on all memberships at which this cut comes to keep itself alive."""
 
-    def sticks(factor: float) -> bool:
-        return course(grown(cell, factor), cut_s).stuck
+    def tips(factor: float) -> bool:
+        return sticks(grown(cell, factor), cut_s)
 
     low = high = 1.0
-    if sticks(1.0):
-        while sticks(low):
+    if tips(1.0):
+        while tips(low):
             low /= 2
             if low < 1 / GROWTH_MOST:
                 return None
         high = 2 * low
     else:
-        while not sticks(high):
+        while not tips(high):
             high *= 2
             if high > GROWTH_MOST:
                 return None
         low = high / 2
     while high / low > GROWTH_FINE:
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if sticks(middle) else (middle, high)
+        low, high = (low, middle) if tips(middle) else (middle, high)
     return math.sqrt(low * high)
 
 
 def least_cut(cell: Cell, cut_s: float) -> float | None:
     """The smallest share of the servers, of all sizes alike, that tips the cell when cut at once."""
 
-    def sticks(share: float) -> bool:
-        return course(struck(cell, share), cut_s).stuck
+    def tips(share: float) -> bool:
+        return sticks(struck(cell, share), cut_s)
 
     low, high = 0.0, 1.0
-    if not sticks(high):
+    if not tips(high):
         return None
     while high - low > CUT_FINE:
         middle = (low + high) / 2
-        low, high = (low, middle) if sticks(middle) else (middle, high)
+        low, high = (low, middle) if tips(middle) else (middle, high)
     return (low + high) / 2
 
 

@@ -29,10 +29,9 @@ import msgspec
 
 from .spec import RenewalPolicy
 
-STEPS_PER_LIMIT = (
-    20  # a step of T / 20: halving it moves a tipping share by less than one per cent (benchmarks/predict.py)
-)
+STEPS_PER_LIMIT = 40  # four times as many move a border by 1-2 %, half as many by 4 % (test_meanfield.py)
 SETTLE_PERIODS = 3.0  # how long after the cut it is looked: its second wave comes after one period (DESIGN.md)
+SURE_SHARE = 0.9  # of the large servers out half-way: more joined than were answered, so there is no way back
 STUCK_SHARE = 0.1  # of the large servers out then: less is the tail of one that heals
 HEALED_SHARE = 0.005  # of the servers out, as "recovered" (verbs.Wait)
 LARGE_SHARE = 0.4  # of the largest membership: what counts as large. Set R2 has 0.31 … 0.54 of it empty
@@ -69,18 +68,28 @@ class Course(msgspec.Struct, frozen=True):
 
 def course(cell: Cell, cut_s: float) -> Course:
     """The cell from healthy, through a cut of ``cut_s`` seconds, to SETTLE_PERIODS after it."""
+    field, servers = _after(cell, cut_s, math.inf), sum(size.servers for size in cell.sizes)
+    stuck = field.out > STUCK_SHARE * large_of(cell)[0]
+    return Course(stuck, field.out / servers, field.worst / servers, None if stuck else field.healed_s)
+
+
+def sticks(cell: Cell, cut_s: float) -> bool:
+    """Whether the cut keeps itself alive: `course`'s answer, given as soon as it is sure."""
+    return _after(cell, cut_s, SURE_SHARE).out > STUCK_SHARE * large_of(cell)[0]
+
+
+def _after(cell: Cell, cut_s: float, sure: float) -> _Field:
+    """SETTLE_PERIODS after the cut, or half of that once nobody is out, or more than ``sure`` of the large ones."""
     field, policy = _Field(cell), cell.policy
-    servers = sum(size.servers for size in cell.sizes)
     field.run(2 * policy.time_limit_s)
     field.cut()
     field.run(cut_s)
     field.heal()
-    for _ in range(2):
+    field.run(SETTLE_PERIODS / 2 * policy.renew_every_s)  # its second wave has come by then
+    servers, large = sum(size.servers for size in cell.sizes), large_of(cell)[0]
+    if HEALED_SHARE * servers < field.out < sure * large:
         field.run(SETTLE_PERIODS / 2 * policy.renew_every_s)
-        if field.out < HEALED_SHARE * servers:  # after its second wave: nothing will come any more
-            break
-    stuck = field.out > STUCK_SHARE * large_of(cell)[0]
-    return Course(stuck, field.out / servers, field.worst / servers, None if stuck else field.healed_s)
+    return field
 
 
 def large_of(cell: Cell) -> tuple[float, float]:
