@@ -20,6 +20,7 @@ from aiohttp import web
 from cellwall.errors import Refused
 
 from ..config import FrontendConfig, host_port, load
+from ..heap import settle
 from ..records import Recorder, sample_vitals
 from .admin import Admin
 from .app import Door
@@ -120,6 +121,7 @@ async def serve(config: FrontendConfig, stop: asyncio.Event) -> None:
 
 async def _resume(loader: MapLoader, workflows: Workflows, upkeep: Upkeep) -> None:
     await loader.loaded.wait()
+    settle()
     upkeep.resume()
     workflows.resume()
     await asyncio.Event().wait()

@@ -23,6 +23,7 @@ from aiohttp import web
 from cellwall.errors import Refused
 
 from ..config import HostConfig, host_port, load
+from ..heap import settle
 from ..records import Recorder, sample_vitals
 from .agents import Agents
 from .api import Api
@@ -111,6 +112,7 @@ async def run(config: HostConfig) -> None:
     await asyncio.sleep(0)  # it closes the file, and only a task that has begun can
     background: list[asyncio.Task[None]] = []
     try:
+        settle()  # before anybody is served: it takes as long as what it prevents
         await listen(runner, config.listen)
         background = [
             asyncio.create_task(sample_vitals(recorder, config.name)),
