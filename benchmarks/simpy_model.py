@@ -54,7 +54,7 @@ class Node:
             if request.left > 0:
                 self.turns.append(request)
             elif not request.gone:
-                request.answer.succeed(delay=DELAY_S)
+                self.env.timeout(DELAY_S).callbacks.append(request.answer.trigger)
 
 
 class Server:
