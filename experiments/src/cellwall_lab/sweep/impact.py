@@ -139,7 +139,7 @@ def customer_errors(up: Bools, customers: Customers) -> Floats:
     """Each customer's expected share of failed requests, at each moment."""
     errors = np.zeros((len(up), len(customers.names)))
     # Only partitions that ever lose a replica can fail, and a contained outage has few.
-    ever_out: Bools = np.asarray(~up.all(axis=0))
+    ever_out: Bools = np.asarray((~up).any(axis=0), bool)
     hit = ever_out[customers.replicas].any(axis=1)
     replicas, owner, weight = customers.replicas[hit], customers.customer[hit], customers.weight[hit]
     for k, now in enumerate(up):
