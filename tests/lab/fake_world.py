@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from cellwall import history
 from cellwall_lab import verbs
@@ -33,6 +34,8 @@ from cellwall_lab.verbs import (
     WindowStats,
 )
 
+# Worlds in which the cut heals by itself, whatever else goes wrong.
+HEALS = ("heals", "no-receipt", "outlives", "rollback-raises", "slow-once", "slow", "late-load", "no-metrics")
 PATHS = {kind: path for path, (kind, _) in VERBS.items()}
 
 
@@ -46,6 +49,7 @@ class State:
         self.now_s = 0.0
         self.state = "unhealthy" if tweak == "unhealthy" else "healthy"
         self.paused = set()
+        self.spared = 0  # of the calls that "rollback-raises" would fail: those of a hypothesis before it
         self.fault_on = False
         self.name = "fake"
         self.tables = []
@@ -101,6 +105,8 @@ class State:
             case verbs.Wait():
                 if self.tweak == "slow":
                     time.sleep(30)
+                if self.tweak == "slow-once" and sum(isinstance(c, verbs.Wait) for c in self.calls) == 1:
+                    self.stopped.wait(5)
                 self.now_s += verb.for_s or 1.0
                 if verb.until == "faults-off":
                     self.fault_on = False
@@ -112,7 +118,7 @@ class State:
                     print("cellwall: limiter ended unasked (killed by SIGKILL)", file=sys.stderr, flush=True)
                     os._exit(1)
                 self.fault_on = True
-                self.state = "healthy" if self.tweak == "heals" else "stuck"
+                self.state = "healthy" if self.tweak in HEALS else "stuck"
                 return CutOn("cut-1", self.servers // 4)
             case verbs.AdminProbe() | verbs.AddCapacity():
                 if self.state == "stuck" and not self.paused and self.tweak != "open-door":
@@ -140,11 +146,15 @@ class State:
                 return StepResult("done", 1.0, f"{count} of {count} indexes ACTIVE")
             case verbs.Faults():
                 if self.tweak == "rollback-raises" and self.phase == "watch":
-                    return 504, "faults: no answer"
+                    self.spared -= 1
+                    if self.spared < 0:
+                        return 504, "faults: no answer"
                 on = [FaultState("cut-1", "cut", 25, 1.0)] if self.fault_on else []
                 return on + [FaultState(f"pause-{c}", "pause", 1, None) for c in sorted(self.paused)]
             case verbs.MarkPhase():
                 self.phase = verb.name
+                if self.tweak == "dips" and verb.name == "watch":
+                    self.state = "healthy"
         return None
 
 
@@ -212,7 +222,7 @@ def main(config_path):
         print("ready", flush=True)
         state.stopped.wait(60)
     (out / "calls.json").write_bytes(msgspec.json.encode([[PATHS[type(c)], c] for c in state.calls]))
-    (out / "history.ndjson").write_bytes(b"".join(map(history.encode, healed(config))))
+    (out / "history.ndjson").write_bytes(b"".join(map(history.encode, sabotaged(tweak, healed(config)))))
     return 0
 
 
@@ -235,7 +245,8 @@ def healed(config):
     for t, name in ((1, "clean"), (31, "cut"), (34, "settle"), (74, "stuck"), (134, "watch"), (180, "end")):
         yield history.Phase(t=float(t), name=name)
     yield history.Step(t=30.0, step="admin-probe", cell="cell-0", outcome="done", took_s=0.5)
-    yield history.Fault(t=31.0, id="cut-1", fault="cut", state="on", targets=names[:25])
+    receipt = {"servers": 25, "expires_s": 34.0}
+    yield history.Fault(t=31.0, id="cut-1", fault="cut", state="on", targets=names[:25], receipt=receipt)
     for name in names[:25]:
         yield history.Availability(t=31.1, server=name, cell="cell-0", available=False, reason="link-lost")
         yield history.Availability(t=36.0, server=name, cell="cell-0", available=True, reason="renewed")
@@ -253,6 +264,29 @@ def healed(config):
             )  # fmt: skip
     for t in range(2, 180):
         yield history.Audit(t=181.0, customer="c-0", table="t-0", key=f"k-{t}", acknowledged=1, found=1, outcome="done")
+
+
+def sabotaged(tweak, records):
+    """The same history after something went wrong in the world or with who recorded it."""
+    dip = {f"s-{n:04d}" for n in range(50, 60)}
+    for record in records:
+        match tweak, record:
+            case "no-receipt", history.Fault(state="off"):
+                yield replace(record, receipt={})
+            case "outlives", history.Fault(state="off"):
+                yield replace(record, t=70.0)
+            case "dips", history.Phase(name="end"):
+                for name in dip:
+                    out = history.Availability(t=150.0, server=name, cell="cell-0", available=False, reason="time-out")
+                    yield out
+                    yield replace(out, t=156.0, available=True, reason="renewed")
+                yield record
+            case "late-load", history.Request():
+                yield replace(record, late_s=0.142)
+            case "no-metrics", history.Request() | history.Renewal() | history.NodeSample():
+                pass
+            case _:
+                yield record
 
 
 def nothing():

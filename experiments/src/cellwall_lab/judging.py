@@ -12,11 +12,11 @@ import msgspec
 from cellwall import history
 from cellwall.errors import CellwallError
 from cellwall.judge import ACROSS, CROSS_CLAIMS, judge_arm, judge_cross
-from cellwall.judge.spec import ClaimSpec
 from cellwall.moments import read
-from cellwall.verdict import ArmVerdict, ClaimVerdict
+from cellwall.verdict import ArmVerdict
 
 from .runfolder import HISTORY, VOID, RunFolder
+from .unjudged import claims_of, unjudged
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Judged(msgspec.Struct, frozen=True):
 
 def judge(folder: RunFolder, arm: str) -> Judged:
     """Judge one arm from its history; unknown, with the reason, if there is none."""
-    claims = claims_of(folder, arm)
+    claims = claims_of(folder.experiment, arm, folder.info.backend)
     void = folder.arm(arm) / VOID
     if void.exists():
         reason = void.read_text(encoding="utf-8").strip()
@@ -53,30 +53,6 @@ def void(folder: RunFolder, arm: str, reason: str) -> Judged:
 def leave_reason(arm_folder: Path, reason: str) -> None:
     arm_folder.mkdir(parents=True, exist_ok=True)
     (arm_folder / VOID).write_text(" ".join(reason.split()) + "\n", encoding="utf-8")
-
-
-def claims_of(folder: RunFolder, arm: str) -> list[ClaimSpec]:
-    return [c for c in folder.experiment.claims_of(arm, folder.info.backend) if c.id not in CROSS_CLAIMS]
-
-
-def unjudged(arm: str, claims: list[ClaimSpec], reason: str) -> ArmVerdict:
-    """Every claim unknown, for one reason."""
-    return ArmVerdict(
-        name=arm,
-        outcome="unknown",
-        claims=[
-            ClaimVerdict(
-                id=claim.id,
-                text=claim.text,
-                outcome="unknown",
-                value=None,
-                unit=claim.unit,
-                bound=claim.bound,
-                evidence=reason,
-            )
-            for claim in claims
-        ],
-    )
 
 
 def judge_across(folder: RunFolder) -> list[ArmVerdict]:

@@ -1,6 +1,7 @@
 """From the command line's words to a run folder: everything that can be checked before anything starts.
 
-Decides whether a run may begin; starts nothing. Invariant: what is refused here leaves no folder behind.
+Decides whether a run may begin; starts nothing. Invariant: what is refused here leaves no folder behind, but in a
+folder that was asked for (--out) a verdict that says why, for whoever looks there and not at the exit status.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from . import experiment as experiments
 from . import settings
 from .backends.config import backend_module, check_context
 from .experiment import ArmRun, Experiment
-from .runfolder import PREDICTION, RunFolder, RunInfo, check_path, new_path
+from .runfolder import PREDICTION, RunFolder, RunInfo, check_path, leave_refusal, new_path
+from .unjudged import refusal
 
 
 def prepare(
@@ -32,6 +34,25 @@ def prepare(
     prediction: bool = False,
 ) -> tuple[RunFolder, list[ArmRun]]:
     """Check it all, then make the run folder. ``prediction``: there will be another run inside it."""
+    try:
+        return _checked(name, backend, arms, seed, assignments, out, force, context, prediction)
+    except Refused as error:
+        if out is not None and not str(error).startswith("--out"):
+            leave_refusal(out, refusal(Path(name).stem, backend, 0, arms or ["all"], str(error)))
+        raise
+
+
+def _checked(
+    name: str,
+    backend: str,
+    arms: Sequence[str],
+    seed: str | None,
+    assignments: list[str],
+    out: Path | None,
+    force: bool,
+    context: str,
+    prediction: bool,
+) -> tuple[RunFolder, list[ArmRun]]:
     experiment = experiments.load(name)
     backend_module(backend)
     check_context(backend, context)

@@ -19,9 +19,10 @@ import msgspec
 import yaml
 
 from cellwall import verdict as verdicts
-from cellwall.errors import Refused, Unavailable
+from cellwall.errors import CellwallError, Refused, Unavailable
 from cellwall.verdict import ArmVerdict, Verdict
 
+from . import unjudged
 from .experiment import Experiment, from_document, read
 
 RUNS = Path("runs")
@@ -67,7 +68,8 @@ class RunFolder:
         check_path(path, info.arms)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if any((path / name).exists() for name in (VERDICT, *info.arms)):
+            # A verdict without a run is a refusal's (`leave_refusal`): what was wrong then has been put right.
+            if any((path / name).exists() for name in (RUN, *info.arms)):
                 raise Refused(f"--out: {path} holds a run already; it must be a new or an empty folder")
             text = source.read_text(encoding="utf-8") if source else dump(experiment.document)
             _write(path / EXPERIMENT, text.encode())
@@ -75,7 +77,7 @@ class RunFolder:
         except OSError as error:
             raise Refused(f"--out: {path}: {error.strerror}; it must be a folder that can be written") from None
         folder = cls(path, info, experiment)
-        folder.write(verdicts.opening(info.experiment, info.backend, info.seed, info.arms))
+        folder.write(unjudged.opening(experiment, info.backend, info.seed, info.arms))
         return folder
 
     @classmethod
@@ -155,6 +157,14 @@ def dump(document: dict[str, Any]) -> str:
 def write_verdict(path: Path, verdict: Verdict) -> None:
     """Replace a run folder's verdict.json in one step."""
     _write(path / VERDICT, verdicts.encode(verdict))
+
+
+def leave_refusal(path: Path, verdict: Verdict) -> None:
+    """Say in the folder that was to hold a run why there is none; nothing if it holds one, or cannot be written."""
+    with contextlib.suppress(CellwallError, OSError):
+        path.mkdir(parents=True, exist_ok=True)
+        if not (path / RUN).exists():
+            write_verdict(path, verdict)
 
 
 @contextlib.contextmanager

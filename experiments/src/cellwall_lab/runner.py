@@ -27,6 +27,7 @@ from .backends.config import SIDE_BY_SIDE, patience
 from .experiment import ArmRun
 from .progress import Progress
 from .runfolder import EXPERIMENT, JOURNAL, LOGS, REFUSED, RunFolder, short
+from .unjudged import untouched
 
 POLL_S = 0.1
 END_S = 30.0  # guess: Chaos Toolkit's rollbacks, beside the world's own end
@@ -127,7 +128,7 @@ def _follow(folder: RunFolder, arm_run: ArmRun, process: subprocess.Popen[bytes]
     # Chaos Toolkit's crash writes no journal and calls no control; a control's own crash is swallowed.
     if verdict.outcome == "held" and (status != 0 or not (folder.arm(arm) / JOURNAL).exists()):
         _void(folder, arm, f"chaos run ended with {children.exit_text(status)}; see {chaos_log}")
-    elif not verdict.claims:
+    elif untouched(verdict):
         _void(folder, arm, f"chaos run ended with {children.exit_text(status)}, nothing judged; see {chaos_log}")
     verdict = next(a for a in folder.verdict().arms if a.name == arm)
     progress.end(verdict.outcome)

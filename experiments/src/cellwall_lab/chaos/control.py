@@ -21,13 +21,12 @@ from typing import Any, NoReturn
 import msgspec
 from chaoslib.exceptions import InterruptExecution
 
-from cellwall import verdict as verdicts
 from cellwall.errors import CellwallError, Refused
 
 from .. import experiment as experiments
-from .. import judging, settings
+from .. import judging, settings, unjudged
 from ..backends.config import backend_module, check_context
-from ..runfolder import CALIBRATION, REFUSED, RUN, VERDICT, RunFolder, RunInfo, new_path, write_verdict
+from ..runfolder import CALIBRATION, REFUSED, RUN, RunFolder, RunInfo, leave_refusal, new_path
 from ..runner import render
 from ..session import World
 from . import actions
@@ -61,7 +60,7 @@ def before_experiment_control(context: Any, configuration: Any, **_: Any) -> Non
     try:
         session = _open(context, configuration)
     except CellwallError as error:
-        _leave_word(context, configuration, str(error))
+        _leave_word(configuration, str(context.get("title")), str(error))
         _refuse(configuration, str(error))
     configuration[SESSION] = session
     _LAST.append(session.world)
@@ -192,16 +191,17 @@ def _activities(journal: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from journal["rollbacks"] or []
 
 
-def _leave_word(context: dict[str, Any], configuration: dict[str, Any], reason: str) -> None:
+def _leave_word(configuration: dict[str, Any], name: str, reason: str) -> None:
     """A run that was refused leaves a verdict too: unknown, with the reason."""
-    name, arm = str(context.get("title")), str(configuration.get("arm"))
-    info = RunInfo(experiment="refused", backend=str(configuration.get("backend")), seed=0, arms=[arm])
+    arm, backend = str(configuration.get("arm")), str(configuration.get("backend"))
+    info = RunInfo(experiment="refused", backend=backend, seed=0, arms=[arm])
     path = Path(str(configuration.get("out") or "") or new_path(info))
+    if not (path / RUN).exists():
+        leave_refusal(path, unjudged.refusal(name, backend, 0, [arm], reason))
+        return
     with contextlib.suppress(CellwallError, OSError):
-        path.mkdir(parents=True, exist_ok=True)
-        if not (path / VERDICT).exists():
-            write_verdict(path, verdicts.opening(name, info.backend, 0, [arm]))
-        judging.leave_reason(path / arm, reason)
+        folder = RunFolder.open(path)
+        folder.put([judging.void(folder, arm, reason).verdict])
 
 
 def _refuse(configuration: dict[str, Any], reason: str) -> NoReturn:
