@@ -26,6 +26,7 @@ from . import experiment as experiments
 from . import runner
 from .lint import problems
 from .living import commands as living
+from .predict import command as predict
 from .prepare import prepare
 from .progress import Progress
 from .runfolder import PREDICTION, RunFolder
@@ -191,6 +192,7 @@ def _cluster_checks() -> ModuleType:
 
 
 living.add_to(app)
+predict.add_to(app)
 
 
 def _finish(folder: RunFolder, verdict: Verdict, console: Console) -> int:
