@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN ?= $(lastword $(sort $(wildcard runs/*/)))
 
 # Tests of the lab that start whole programs: `chaos run` over fake worlds, a browser.
-PROGRAMS := tests/lab/test_runner_*.py tests/lab/test_page_browser.py
+PROGRAMS := tests/lab/test_runner_*.py tests/lab/test_sabotage.py tests/lab/test_page_browser.py
 
 # The interpreter is the machine's own: uv never fetches another one.
 export UV_PYTHON_DOWNLOADS := never

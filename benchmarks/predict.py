@@ -177,7 +177,8 @@ def table(paths: list[Path]) -> None:
     lines = [line for path in paths for line in path.read_bytes().splitlines()]
     found = {s.number: s for s in (msgspec.json.decode(line, type=Simulated) for line in lines)}
     rows, cuts, growths, outs, heals = [], [], [], [], []
-    for number, seen in sorted(found.items()):
+    healthy = {number: seen for number, seen in found.items() if seen.cut != 0}
+    for number, seen in sorted(healthy.items()):
         system = draw(number)
         cell, cut_s = system.cell(), system.cut_s
         told = forecast.outlook(forecast.struck(cell, CUT), cut_s)
@@ -190,16 +191,17 @@ def table(paths: list[Path]) -> None:
             heals.append(abs(seen.healed_s - healed_s) if healed_s is not None else math.inf)
         figures = " | ".join("none" if a is None else f"{a:.3f}" for pair in (cuts[-1], growths[-1]) for a in pair)
         rows.append(f"| {number} | {told.servers:g} | {told.load_factor:.2f} | {told.use:.2f} | {figures} |")
-    print(f"{len(found)} systems\n\n| border | systems | within 5 % | 10 % | 20 % | median error | largest |")
+    print(f"{len(healthy)} systems; {len(found) - len(healthy)} more were never healthy, whatever was cut\n")
+    print("| border | systems | within 5 % | 10 % | 20 % | median error | largest |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for name, pairs in (("smallest cut", cuts), ("growth", growths)):
         errors = sorted(b / a - 1 for a, b in pairs if a and b)
         within = " | ".join(str(sum(abs(e) <= bound for e in errors)) for bound in (0.05, 0.1, 0.2))
         middle, largest = errors[len(errors) // 2], max(errors, key=abs)
         print(f"| {name} | {len(errors)} | {within} | {100 * middle:+.1f} % | {100 * largest:+.1f} % |")
-        none = sum(not a and not b for a, b in pairs)
-        one = sum((not a) != (not b) for a, b in pairs)
-        print(f"| none, by both; by one of the two only | {none}; {one} | | | | | |")
+        one = sum((a is None) != (b is None) for a, b in pairs)
+        if one:
+            print(f"| found by one of the two only | {one} | | | | | |")
     for name, errors in (("share out, a third above it", outs), ("seconds to heal, a third below it", heals)):
         ordered = sorted(errors)
         print(f"\n{name}: {len(ordered)}, median error {ordered[len(ordered) // 2]:.3f}, largest {ordered[-1]:.3f}")

@@ -16,6 +16,12 @@ NAME = "september-2015"
 NUMBERS = {"--servers": 800, "--large-share": 0.5, "--large-ms": 9.35, "--renew": 20, "--timeout": 2, "--cpu": 0.37}
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Without what each remedy buys, which takes three seconds."""
+    monkeypatch.setattr(forecast, "remedies", lambda cell, cut_s: [])
+
+
 def told(capsys, *args):
     assert cli.call(["predict", *map(str, args), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
@@ -27,13 +33,12 @@ def numbers(**changes):
 
 
 @pytest.mark.parametrize(("arm", "stuck"), [("monolith", 1), ("double-cpu", 0), ("half-membership", 0), ("cells-4", 1)])
-def test_an_experiments_arms_come_out_as_they_do(capsys, arm, stuck):
+def test_an_experiments_arms_come_out_as_they_do(capsys, quick, arm, stuck):
     found = told(capsys, NAME, "--arm", arm)
     assert sum(each["stuck"] for each in found["cells"].values()) == stuck
     shares = {"monolith": (0.5, 0.6), "cells-4": (0.125, 0.15)}
     low, high = shares.get(arm, (0, 0))
     assert low <= found["out_ratio"] <= high
-    assert found["remedies"]
 
 
 @pytest.mark.parametrize(("cut", "targets"), [(0.25, QUARTER), (0.5, HALF_SPREAD)])
@@ -47,7 +52,7 @@ def test_the_simulation_heals_with_more_cpu_than_predicted_and_sticks_with_less(
     assert sticks.plateau[-1][0] > 0.45
 
 
-def test_a_run_folder_is_predicted_from_what_it_was_before_its_cut(capsys, tmp_path, struck):
+def test_a_run_folder_is_predicted_from_what_it_was_before_its_cut(capsys, quick, tmp_path, struck):
     info = RunInfo(experiment=NAME, backend="simulation", seed=1, arms=["monolith"])
     folder = RunFolder.create(experiment.load(NAME), info, tmp_path / "r")
     arm = struck(FULL, seed=1)
@@ -58,11 +63,15 @@ def test_a_run_folder_is_predicted_from_what_it_was_before_its_cut(capsys, tmp_p
     assert found["out_ratio"] == pytest.approx(arm.plateau[-1][0], abs=0.03)
     assert found["outlook"]["cut_ratio"] == pytest.approx(0.25, abs=0.01)
     assert any(note.startswith("measured from 2R") for note in found["notes"])
+    cut_short = folder.arm("monolith") / "history.ndjson"
+    lines = [line for line in cut_short.read_text().splitlines(keepends=True) if json.loads(line)["t"] < arm.off_s + 5]
+    cut_short.write_text("".join(lines))
+    assert not [note for note in told(capsys, tmp_path / "r")["notes"] if note.startswith("measured from 2R")]
     use = next(int(note.split()[4]) for note in found["notes"] if note.startswith("measured before"))
     assert found["outlook"]["use"] == pytest.approx(use / 100, abs=0.08)
 
 
-def test_plain_numbers(capsys):
+def test_plain_numbers(capsys, quick):
     whole = told(capsys, *numbers())
     assert whole["outlook"]["course"]["stuck"]
     assert whole["outlook"]["load_factor"] == pytest.approx(400 * 9.35e-3 / 0.37 / 2)
@@ -121,9 +130,9 @@ def test_wrong_usage(capsys, args, words):
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (None, ["cannot be read"]),
-        ("", ["names no world"]),
-        ('{"kind": "phase", "t": 1, "name": "x"}\n', ["names no world"]),
+        (None, "cannot be read"),
+        ("", "names no world"),
+        ('{"kind": "phase", "t": 1, "name": "x"}\n', "names no world"),
     ],
 )
 def test_a_run_that_did_not_come_far_is_refused(capsys, tmp_path, content, word):

@@ -19,6 +19,7 @@ from ..runfolder import HISTORY, RunFolder
 from .sources import Case, cells_of, costs_text
 
 PLATEAU_S = 30.0  # the window of the claim servers-out, from 2R after the trigger on
+SAMPLES_S = 2.0  # records come about every second
 
 
 def of_run(path: Path, arm: str | None) -> Case:
@@ -56,9 +57,10 @@ def _cut_s(run: Run) -> float:
 def _measured(run: Run, cores: float) -> list[str]:
     """What the run itself says about what is predicted: its use of the CPU when healthy, and what became of it."""
     at, told = moments(run), []
-    if at.clean_s is not None and at.cut_on_s is not None:
+    if at.cut_on_s is not None:
+        from_s = at.cut_on_s - run.renew_every_s if at.clean_s is None else at.clean_s
         ends: dict[str, list[float]] = {}
-        for sample in between(run.nodes, at.clean_s, at.cut_on_s):
+        for sample in between(run.nodes, from_s, at.cut_on_s):
             ends.setdefault(sample.node, []).extend((sample.t, sample.cpu_s))
         seen = [(e[-2] - e[0], e[-1] - e[1]) for e in ends.values() if len(e) > 2]
         if seen:
@@ -67,7 +69,8 @@ def _measured(run: Run, cores: float) -> list[str]:
     if at.t0_s is not None and run.renew_every_s:
         from_s = at.t0_s + 2 * run.renew_every_s
         to_s = min(from_s + PLATEAU_S, at.stuck_end_s or from_s + PLATEAU_S)
-        if to_s > from_s:
+        seen_s = max((items[-1].t for items in (run.nodes, run.requests) if items), default=to_s)
+        if from_s < to_s <= seen_s + SAMPLES_S:  # a run that was cut short says nothing about what came of it
             share = out_curve(run).mean_share(from_s, to_s)
             told.append(f"measured from 2R after the cut on: {100 * share:.1f} % of the servers out")
     return told
