@@ -22,11 +22,16 @@ release() { # RELEASE CHART NAMESPACE [FLAG...]
 		--namespace "$namespace" --create-namespace "$@" ${HELM_FLAGS:-}
 }
 
+# In our own cluster the tag stays while sources change: the image's id on the pods makes another image another pod.
+mark=()
+[ "$target" != "$context" ] || ! id=$(docker image inspect -f '{{.Id}}' "$operator_image" 2>/dev/null) ||
+	mark=(--set-string "podAnnotations.cellwall\\.dev/image=$id")
+
 [ $# -gt 0 ] || set -- crds operator
 for chart; do
 	case $chart in
 	crds) release cellwall-crds cellwall-crds cellwall-system ;;
-	operator) release cellwall cellwall cellwall-system --wait --timeout 120s ;;
+	operator) release cellwall cellwall cellwall-system --wait --timeout 120s "${mark[@]}" ;;
 	world) release world cellwall-testbed cellwall-world --values cluster/world.yaml ;;
 	*) refuse "there is no chart '$chart'" "Name crds, operator or world" ;;
 	esac

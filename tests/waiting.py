@@ -10,12 +10,12 @@ DEADLINE_S = 15.0
 POLL_S = 0.05
 
 
-def until(what: str, holds: Callable[[], bool], within_s: float = DEADLINE_S) -> None:
-    """Wait for a condition; fail by its name."""
+def until(what: str, holds: Callable[[], bool], within_s: float = DEADLINE_S, every_s: float = POLL_S) -> None:
+    """Wait for a condition, looking every so often; fail by its name."""
     end_s = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
-        time.sleep(POLL_S)
+        time.sleep(every_s)
 
 
 def state(pid: int) -> str:

@@ -20,6 +20,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAKE_S = 3600.0  # of one script: the first build from source takes 15–22 minutes on two cores
 GONE_S = 120.0
+OPERATORS = "cellwall-system"
+# One cluster for all: what everything stands on comes first, what wants it for itself last.
+FIRST, LAST = ("test_up", "test_invalid", "test_story"), "test_experiment"
 REFUSED = 3  # exit code of a script that cannot do its work on this machine
 
 
@@ -110,6 +113,14 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
             script(cluster, capture.global_and_fixture_disabled, "down.sh")
 
 
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster, pytestconfig: pytest.Config) -> str:
+    """Two replicas of the operator, of the image that was loaded, acting in all namespaces; their own namespace."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    script(cluster, capture.global_and_fixture_disabled, "install.sh", cluster.context, "operator")
+    return OPERATORS
+
+
 def has_kind(cluster: Cluster) -> bool:
     return any((Path(folder) / "kind").is_file() for folder in cluster.environment["PATH"].split(os.pathsep))
 
@@ -126,6 +137,13 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The limit of a test is its own: making the cluster, inside the first one, may take many minutes."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("timeout"):
+    mine = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    for item in mine:
+        if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(300, func_only=True))
+    others = [item for item in items if item not in mine]
+    items[:] = others + sorted(mine, key=lambda item: turn(item.path.stem))
+
+
+def turn(module: str) -> int:
+    return FIRST.index(module) if module in FIRST else len(FIRST) + (module == LAST)

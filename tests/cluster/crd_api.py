@@ -96,13 +96,20 @@ class Api:
 @contextlib.contextmanager
 def proxied(cluster: Cluster, namespace: str) -> Iterator[Api]:
     """An `Api` as long as the context lasts."""
+    with proxy(cluster) as address:
+        yield Api(address, namespace)
+
+
+@contextlib.contextmanager
+def proxy(cluster: Cluster) -> Iterator[str]:
+    """The address, "127.0.0.1:port", at which the API server answers without asking who it is."""
     command = ["kubectl", "--context", cluster.context, "proxy", "--port=0"]
-    with subprocess.Popen(command, env=cluster.environment, stdout=subprocess.PIPE, text=True) as proxy:
+    with subprocess.Popen(command, env=cluster.environment, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert proxy.stdout is not None
-            line = proxy.stdout.readline()
+            assert process.stdout is not None
+            line = process.stdout.readline()
             found = re.search(r"127\.0\.0\.1:\d+", line)
             assert found is not None, f"kubectl proxy said {line!r}"
-            yield Api(urlsplit(f"//{found[0]}").netloc, namespace)
+            yield urlsplit(f"//{found[0]}").netloc
         finally:
-            proxy.terminate()
+            process.terminate()

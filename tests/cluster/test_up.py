@@ -59,6 +59,14 @@ def test_there_is_a_worker_in_each_of_three_zones(cluster: Cluster) -> None:
     until("workers in zones a, b and c are ready", lambda: zones() == ["a", "b", "c"], DONE_S)
 
 
+def test_a_pod_s_records_are_kept_whole(cluster: Cluster) -> None:
+    """A load's records of eight minutes come near the 10 MiB after which a kubelet begins a new file by default."""
+    for node in cluster.nodes():
+        name = node["metadata"]["name"]
+        settings = json.loads(cluster.kubectl("get", "--raw", f"/api/v1/nodes/{name}/proxy/configz"))
+        assert settings["kubeletconfig"]["containerLogMaxSize"] == "100Mi", f"{name}: made with an older kind.yaml"
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_is_small_enough_to_be_copied_to_every_node(cluster: Cluster, image: str) -> None:
     above_base_mib = image_mib(cluster, image) - image_mib(cluster, "debian:trixie-slim")
