@@ -24,8 +24,15 @@ docker exec "$node" sh -c 'cat /var/log/kubernetes/audit*.log' | awk -v from="$f
 		if (!match($0, "\"" name "\":\"[^\"]*\"")) return ""
 		return substr($0, RSTART + length(name) + 4, RLENGTH - length(name) - 5)
 	}
+	# Of equal length, instants are compared as text.
+	function whole(instant) {
+		sub(/Z$/, "", instant)
+		if (instant !~ /[.]/) instant = instant "."
+		return substr(instant "000000", 1, length("2026-01-01T00:00:00.000000"))
+	}
+	BEGIN { from = whole(from); to = whole(to) }
 	{
-		at = field("stageTimestamp")
+		at = whole(field("stageTimestamp"))
 		if (at < from || at >= to) next
 		part = field("subresource")
 		count[field("verb") " " field("resource") (part ? "/" part : "") " " field("username")]++
@@ -34,5 +41,5 @@ docker exec "$node" sh -c 'cat /var/log/kubernetes/audit*.log' | awk -v from="$f
 	END {
 		for (what in count) printf "%6d %s\n", count[what], what | "sort -rn"
 		close("sort -rn")
-		printf "%d writes from %s to %s\n", all, from, to
+		printf "%d writes from %s to %s UTC\n", all, from, to
 	}'

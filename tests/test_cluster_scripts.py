@@ -117,6 +117,40 @@ def test_install_names_the_context_in_every_call(tmp_path: Path) -> None:
     assert all(re.search(r"--(kube-)?context here\b", call) for call in calls)
 
 
+def test_an_operator_of_another_image_is_another_pod_in_our_own_cluster(tmp_path: Path) -> None:
+    """Its tag is the same."""
+    log = tmp_path / "calls"
+    fakes = {"helm": f'echo "$*" >>{log}', "docker": "echo sha256:1", "kubectl": "echo kind-none; echo elsewhere"}
+    for context in ("kind-none", "elsewhere"):
+        assert run(tmp_path, "install.sh", context, "operator", **fakes).returncode == 0
+    ours, elsewhere = log.read_text().splitlines()
+    assert r"podAnnotations.cellwall\.dev/image=sha256:1" in ours
+    assert "podAnnotations" not in elsewhere
+
+
+AUDITED = """\
+{"verb":"patch","user":{"username":"op"},"objectRef":{"resource":"pods","subresource":"status"},"stageTimestamp":"2026-01-01T00:00:02.000001Z"}
+{"verb":"patch","user":{"username":"op"},"objectRef":{"resource":"pods","subresource":"status"},"stageTimestamp":"2026-01-01T00:00:01.999999Z"}
+{"verb":"create","user":{"username":"you"},"objectRef":{"resource":"pods","namespace":"x"},"stageTimestamp":"2026-01-01T00:00:01.000000Z"}
+{"verb":"create","user":{"username":"op"},"objectRef":{"resource":"pods"},"stageTimestamp":"2026-01-01T00:00:00.999999Z"}
+"""
+
+
+def test_writes_between_two_instants_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "audit.log").write_text(AUDITED)
+    docker = f"case $3 in sh) cat {tmp_path}/audit.log ;; esac"
+    ran = run(tmp_path, "audit-count.sh", "2026-01-01T00:00:01Z", "2026-01-01T00:00:02.000Z", docker=docker)
+    assert ran.returncode == 0, ran.stderr
+    *lines, total = [line.split() for line in ran.stdout.splitlines()]
+    assert sorted(lines) == [["1", "create", "pods", "you"], ["1", "patch", "pods/status", "op"]]
+    assert total[:2] == ["2", "writes"]
+
+
+def test_a_cluster_without_an_audit_log_is_named(tmp_path: Path) -> None:
+    said = refusal(run(tmp_path, "audit-count.sh", docker="exit 1"))
+    assert "cluster none has no audit log" in said
+
+
 def test_down_with_nothing_there_says_so(tmp_path: Path) -> None:
     ran = run(tmp_path, "down.sh", **NO_DOCKER)
     assert ran.returncode == 0
