@@ -9,11 +9,13 @@ import pytest
 
 from cellwall.capacity import TYPICAL, Costs
 from cellwall.errors import Refused
+from cellwall_lab.backends.calibrate import Calibration as measured
+from cellwall_lab.made import Made
 from cellwall_lab.sweep.compare import compare, places
 from cellwall_lab.sweep.form import duration_s
 from cellwall_lab.sweep.points import point
 from cellwall_lab.sweep.runner import Pace, batches, check_budget, left, weight
-from cellwall_lab.sweep.store import GridMade, Made, Manifest, Store, calibration
+from cellwall_lab.sweep.store import GridMade, Manifest, Store, calibration
 from cellwall_lab.sweep.summary import MEASURES, told
 
 GRID = GridMade("g", "", ["cells"], [({"cells": "1"}, "p1"), ({"cells": "4"}, "p4")])
@@ -84,14 +86,15 @@ def test_another_machine_or_version_is_marked(store):
 def test_a_calibration_of_another_machine_or_version_is_marked(tmp_path):
     assert calibration(None).mark == ""
     here = Made.here()
-    own = {"c_record_s": 5e-6, "c_request_s": 3e-4, "machine": here.machine, "version": here.version}
-    for change, words in (
-        ({}, ""),
-        ({"machine": "abacus"}, "abacus"),
-        ({"version": "0.0"}, "0.0"),
-        ({"machine": ""}, "does not name"),
+    own = measured(5e-6, 3e-4, 1, 1)
+    assert own.made == here, "as a run leaves it behind"
+    for made, words in (
+        (here, ""),
+        (Made(here.version, "abacus"), "abacus"),
+        (Made("0.0", here.machine), "0.0"),
+        (Made(here.version, ""), "does not name"),
     ):
-        (tmp_path / "calibration.json").write_bytes(msgspec.json.encode(own | change))
+        (tmp_path / "calibration.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(own, made=made)))
         found = calibration(tmp_path)
         assert found.costs == Costs(5e-6, 3e-4)
         assert words in found.mark and bool(words) == bool(found.mark)

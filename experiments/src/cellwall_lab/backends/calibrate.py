@@ -21,6 +21,7 @@ from cellwall.errors import Refused, Unknown
 from cellwall.history import NodeSample
 from cellwall.placement import Layout, cell_id, server_id
 
+from ..made import Made
 from .limiter import cpu_clock
 
 LARGE, SMALL = 60, 200  # memberships asked for in one round: about half a second of work
@@ -40,6 +41,7 @@ class Calibration(msgspec.Struct, frozen=True):
     c_request_s: float
     records: int
     requests: int
+    made: Made = msgspec.field(default_factory=Made.here)
 
     @property
     def costs(self) -> Costs:

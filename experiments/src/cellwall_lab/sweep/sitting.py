@@ -17,6 +17,7 @@ from rich.table import Table
 
 from cellwall.errors import Refused
 
+from ..made import Made
 from ..runfolder import stamp
 from . import compare as comparing
 from . import form, runner
@@ -24,7 +25,7 @@ from .page import render
 from .points import STRIKE, Grid, distinct, settings_of
 from .runner import Means
 from .search import search, step_load
-from .store import GridMade, Made, Manifest, Row, Store, calibration
+from .store import GridMade, Manifest, Row, Store, calibration
 from .summary import HEAD, SHORT, cells_of, told
 from .world import check_costs
 

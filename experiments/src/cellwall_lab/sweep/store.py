@@ -8,8 +8,6 @@ left out and said; its runs are run again.
 from __future__ import annotations
 
 import os
-import platform
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,25 +16,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import cellwall
 from cellwall.capacity import TYPICAL, Costs
 from cellwall.errors import Refused, Unavailable
 
+from ..made import Made
 from .points import Grid
 
 MANIFEST, PARTS = "sweep.json", "parts"
 Row = dict[str, Any]
-
-
-class Made(msgspec.Struct, frozen=True):
-    """What made a row or a calibration."""
-
-    version: str
-    machine: str
-
-    @classmethod
-    def here(cls) -> Made:
-        return cls(cellwall.__version__, f"{platform.machine()} {_processor()}".strip())
 
 
 class GridMade(msgspec.Struct, frozen=True):
@@ -75,12 +62,11 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 class _CalibrationFile(msgspec.Struct, frozen=True):
-    """What `calibration.json` may say; machine and version are missing from files made before sweeps."""
+    """What `calibration.json` says that matters here."""
 
     c_record_s: float
     c_request_s: float
-    machine: str = ""
-    version: str = ""
+    made: Made = Made("", "")
 
 
 def calibration(path: Path | None) -> Calibration:
@@ -97,10 +83,10 @@ def calibration(path: Path | None) -> Calibration:
     if found.c_record_s <= 0 or found.c_request_s <= 0:
         raise Refused(f"--calibration: {file}: costs must be > 0")
     here, doubts = Made.here(), []
-    if found.machine != here.machine:
-        doubts.append(f"calibrated on {found.machine or 'a machine that it does not name'}")
-    if found.version != here.version:
-        doubts.append(f"by version {found.version or 'unknown'}, this is {here.version}")
+    if found.made.machine != here.machine:
+        doubts.append(f"calibrated on {found.made.machine or 'a machine that it does not name'}")
+    if found.made.version != here.version:
+        doubts.append(f"by version {found.made.version or 'unknown'}, this is {here.version}")
     return Calibration(Costs(found.c_record_s, found.c_request_s), ", ".join(doubts))
 
 
@@ -185,12 +171,3 @@ def by_point(rows: Iterable[Row]) -> dict[str, list[Row]]:
     for row in sorted(rows, key=lambda row: row["seed"]):
         found.setdefault(row["point"], []).append(row)
     return found
-
-
-def _processor() -> str:
-    """The CPU's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or sys.platform
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
