@@ -72,8 +72,8 @@ class RunFolder:
             if any((path / name).exists() for name in (RUN, *info.arms)):
                 raise Refused(f"--out: {path} holds a run already; it must be a new or an empty folder")
             text = source.read_text(encoding="utf-8") if source else dump(experiment.document)
-            _write(path / EXPERIMENT, text.encode())
-            _write(path / RUN, msgspec.json.format(msgspec.json.encode(info)) + b"\n")
+            write_whole(path / EXPERIMENT, text.encode())
+            write_whole(path / RUN, msgspec.json.format(msgspec.json.encode(info)) + b"\n")
         except OSError as error:
             raise Refused(f"--out: {path}: {error.strerror}; it must be a folder that can be written") from None
         folder = cls(path, info, experiment)
@@ -156,7 +156,7 @@ def dump(document: dict[str, Any]) -> str:
 
 def write_verdict(path: Path, verdict: Verdict) -> None:
     """Replace a run folder's verdict.json in one step."""
-    _write(path / VERDICT, verdicts.encode(verdict))
+    write_whole(path / VERDICT, verdicts.encode(verdict))
 
 
 def leave_refusal(path: Path, verdict: Verdict) -> None:
@@ -181,7 +181,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """All or nothing: a reader sees the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

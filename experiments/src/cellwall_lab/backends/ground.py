@@ -102,8 +102,8 @@ class Ground(abc.ABC):
 
     @abc.abstractmethod
     async def set_limits(self, live: Live) -> None:
-        """The fleet is in: let customers come, see what healthy traffic costs, limit the metadata service, and record
-        the world."""
+        """The fleet is in: let customers come, see what a record costs under load, limit the metadata service, and
+        record the world."""
 
     @abc.abstractmethod
     async def control(self, *, rps: float, stop: bool = False, audit: bool = True) -> None:

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cellwall.capacity import TYPICAL, Costs
-from cellwall.errors import Refused, Unavailable
+from cellwall.errors import Refused
 
 from ..made import Made
+from ..runfolder import write_whole
 from .points import Grid
 
 MANIFEST, PARTS = "sweep.json", "parts"
@@ -152,17 +153,7 @@ class Store:
 
     def write(self, name: str, data: bytes) -> None:
         """A file, all of it or nothing."""
-        path = self.path / name
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise Unavailable(f"{path}: {error.strerror}") from None
+        write_whole(self.path / name, data)
 
 
 def by_point(rows: Iterable[Row]) -> dict[str, list[Row]]:
