@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 
 import pytest
@@ -57,10 +58,9 @@ async def test_costs_that_cannot_be_are_unknown(monkeypatch: pytest.MonkeyPatch,
         await calibrated("nowhere")
 
 
-async def test_a_node_that_refuses_cannot_be_calibrated() -> None:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=400, text="a stored assignment is damaged")
-
+@contextlib.asynccontextmanager
+async def node(answer: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """The renewal address of a node that answers so."""
     app = web.Application()
     app.router.add_get("/membership/{server}", answer)
     runner = web.AppRunner(app)
@@ -68,16 +68,24 @@ async def test_a_node_that_refuses_cannot_be_calibrated() -> None:
     try:
         port = free_port()
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        with pytest.raises(Refused, match="the node answered 400: b'a stored assignment is damaged'"):
-            await calibrated(f"127.0.0.1:{port}")
+        yield f"127.0.0.1:{port}"
     finally:
-        # Those that were asked together with the refused one end first.
+        # Those that were asked together with a refused one end first.
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         await runner.cleanup()
 
 
-# ---------------------------------------------------------------- the store's program, ports
+async def test_a_node_that_refuses_cannot_be_calibrated() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=400, text="a stored assignment is damaged")
+
+    async with node(answer) as address:
+        with pytest.raises(Refused, match="the node answered 400: b'a stored assignment is damaged'"):
+            await calibrated(address)
+
+
+# ---------------------------------------------------------------- under load
 
 
 def sample(cpu_s: float, records: int, answered: int, abandoned: int) -> history.NodeSample:
@@ -97,23 +105,15 @@ async def under_load(
         asked.add(request.match_info["server"])
         return web.Response(status=status, text="x")
 
-    app = web.Application()
-    app.router.add_get("/membership/{server}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        port = free_port()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        alone = calibrate.Calibration(3e-6, 1e-3, 1, 1)
-        told = iter(looks)
+    alone = calibrate.Calibration(3e-6, 1e-3, 1, 1)
+    told = iter(looks)
 
-        def samples() -> list[history.NodeSample]:
-            assert asked, "the first look is at nodes that are loaded"
-            return next(told)
+    def samples() -> list[history.NodeSample]:
+        assert asked, "the first look is at nodes that are loaded"
+        return next(told)
 
-        return await calibrate.under_load(LAYOUT, {"cell-0": [f"127.0.0.1:{port}"]}, alone, samples, 0.3), asked
-    finally:
-        await runner.cleanup()
+    async with node(answer) as address:
+        return await calibrate.under_load(LAYOUT, {"cell-0": [address]}, alone, samples, 0.3), asked
 
 
 async def test_a_storm_prices_a_record_by_what_loaded_nodes_spent_less_their_requests() -> None:
